@@ -1,0 +1,1 @@
+//! Likelihood of held-out text, with standard errors over documents.

@@ -1,0 +1,1 @@
+//! The decoder family in burn: configuration, forward pass, key-value cache, sampling, load and save.

@@ -1,0 +1,1 @@
+//! The step loop: optimiser, schedules, checkpoints with exact resume.
