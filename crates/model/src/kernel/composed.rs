@@ -1,0 +1,125 @@
+//! The same operations out of burn's own: what devices without our kernels run, and the oracle of the
+//! kernels' tests.
+//!
+//! Softmax and normalisation are computed in f32 whatever the tensors' type, as Hugging Face does.
+
+use std::sync::Arc;
+
+use burn::tensor::activation::{log_softmax, silu, softmax};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+use super::cpu::attention::Geometry;
+
+/// See [`super::embedding`].
+pub fn embedding(weight: Tensor<2>, tokens: &Arc<[u32]>) -> Tensor<2> {
+    let device = weight.device();
+    let ids: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+    weight.select(0, Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &device))
+}
+
+/// See [`super::linear`].
+pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    x.matmul(weight.transpose())
+}
+
+/// See [`super::rms_norm`].
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let scale = (x.clone().powf_scalar(2.0).mean_dim(1) + epsilon).sqrt();
+    (x / scale).cast(dtype) * weight.unsqueeze::<2>()
+}
+
+/// See [`super::swiglu`].
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    silu(gate) * up
+}
+
+/// `[rows·len, heads·d]` → `[rows, heads, len, d]`.
+fn by_head(x: Tensor<2>, rows: usize, len: usize, heads: usize, d: usize) -> Tensor<4> {
+    x.reshape([rows, len, heads, d]).swap_dims(1, 2)
+}
+
+/// The rotary embedding of `[rows, heads, len, d]`; cos and sin are `[rows, 1, len, d/2]`.
+fn rotate(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
+    let [rows, heads, len, d] = x.dims();
+    let low = x.clone().slice([0..rows, 0..heads, 0..len, 0..d / 2]);
+    let high = x.slice([0..rows, 0..heads, 0..len, d / 2..d]);
+    let first = low.clone() * cos.clone() - high.clone() * sin.clone();
+    let second = high * cos.clone() + low * sin.clone();
+    Tensor::cat(vec![first, second], 3)
+}
+
+/// cos and sin of every query, `[rows, 1, len, d/2]`.
+fn rotation(geometry: &Geometry, like: &Tensor<2>) -> (Tensor<4>, Tensor<4>) {
+    let half = geometry.head_dim / 2;
+    let gather = |table: &[f32]| {
+        let values: Vec<f32> =
+            geometry.positions.iter().flat_map(|&at| table[at as usize * half..][..half].iter().copied()).collect();
+        let data = TensorData::new(values, [geometry.rows, 1, geometry.len, half]);
+        Tensor::<4>::from_data(data, &like.device()).cast(like.dtype())
+    };
+    (gather(&geometry.rotation.cos), gather(&geometry.rotation.sin))
+}
+
+/// 0 where a query sees a key and −10⁹ elsewhere, `[rows, 1, len, keys]`.
+fn mask(geometry: &Geometry, like: &Tensor<2>) -> Tensor<4> {
+    let past = geometry.keys - geometry.len;
+    let mut values = Vec::with_capacity(geometry.rows * geometry.len * geometry.keys);
+    for (token, &first) in geometry.first.iter().enumerate() {
+        let last = past + token % geometry.len;
+        values.extend((0..geometry.keys).map(|key| {
+            if (first as usize..=last).contains(&key) { 0.0f32 } else { -1e9 }
+        }));
+    }
+    let data = TensorData::new(values, [geometry.rows, 1, geometry.len, geometry.keys]);
+    Tensor::<4>::from_data(data, &like.device())
+}
+
+/// See [`super::attention`].
+pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, geometry: &Arc<Geometry>) -> Tensor<2> {
+    let (cos, sin) = rotation(geometry, &q);
+    let Geometry { rows, len, heads, kv_heads, head_dim: d, .. } = **geometry;
+    let rotated_q = rotate(by_head(q, rows, len, heads, d), &cos, &sin);
+    let rotated_k = rotate(by_head(k, rows, len, kv_heads, d), &cos, &sin);
+    attend(rotated_q, rotated_k, by_head(v, rows, len, kv_heads, d), geometry)
+}
+
+/// Attention of rotated `q` `[rows, heads, len, d]` over `k`, `v` `[rows, kv_heads, keys, d]`.
+pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, geometry: &Geometry) -> Tensor<2> {
+    let Geometry { rows, len, heads, kv_heads, keys, head_dim: d, .. } = *geometry;
+    let group = heads / kv_heads;
+    let like = q.clone().reshape([rows * heads * len, d]);
+    let repeat = |x: Tensor<4>| {
+        x.unsqueeze_dim::<5>(2).repeat_dim(2, group).reshape([rows, heads, keys, d])
+    };
+    let dtype = q.dtype();
+    let scores = q.matmul(repeat(k).swap_dims(2, 3)).cast(DType::F32) * geometry.scale;
+    let weights = softmax(scores + mask(geometry, &like), 3).cast(dtype);
+    weights.matmul(repeat(v)).swap_dims(1, 2).reshape([rows * len, heads * d])
+}
+
+/// The rotary embedding of `x` `[rows·len, heads·d]` as `[rows, heads, len, d]`.
+pub fn rotated(x: Tensor<2>, heads: usize, geometry: &Geometry) -> Tensor<4> {
+    let (cos, sin) = rotation(geometry, &x);
+    rotate(by_head(x, geometry.rows, geometry.len, heads, geometry.head_dim), &cos, &sin)
+}
+
+/// Tokens whose logits exist at once.
+const TOKENS: usize = 2048;
+
+/// See [`super::nll`]; differentiable.
+pub fn nll(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1> {
+    let device = hidden.device();
+    let [tokens, width] = hidden.dims();
+    let parts = (0..tokens).step_by(TOKENS).map(|start| {
+        let end = (start + TOKENS).min(tokens);
+        let logits = linear(hidden.clone().slice([start..end, 0..width]), head.clone()).cast(DType::F32);
+        let chosen: Vec<i32> = targets[start..end].iter().map(|&target| target.max(0) as i32).collect();
+        let scored: Vec<f32> = targets[start..end].iter().map(|&target| f32::from(target >= 0)).collect();
+        let chosen = Tensor::<2, Int>::from_data(TensorData::new(chosen, [end - start, 1]), &device);
+        let scored = Tensor::<2>::from_data(TensorData::new(scored, [end - start, 1]), &device);
+        (log_softmax(logits, 1).gather(1, chosen) * scored).neg().reshape([end - start])
+    });
+    Tensor::cat(parts.collect(), 0)
+}

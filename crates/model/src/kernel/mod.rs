@@ -1,0 +1,117 @@
+//! The operations a decoder is made of, fused where the device has a kernel of ours.
+//!
+//! On the CPU (burn's `flex` backend) each function is one pass of [`cpu`] code, reached through burn's
+//! extension point ([`flex`], [`gradient`]); on any other device it is composed of burn's own
+//! operations ([`composed`]), which is also the oracle the kernels are tested against. Callers see
+//! ordinary tensors and never ask where they live.
+
+pub mod composed;
+pub mod cpu;
+mod flex;
+mod gradient;
+
+use std::sync::Arc;
+
+use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension, tensor::FloatTensor};
+use burn::tensor::{Device, Tensor};
+
+pub use cpu::attention::{Geometry, Rotation};
+
+/// The fused operations, implemented for the CPU backend and for automatic differentiation over it.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait FusedOps: Backend {
+    /// Rows `tokens` of `weight` (`[vocabulary, width]`).
+    fn fused_embedding(weight: FloatTensor<Self>, tokens: Arc<[u32]>) -> FloatTensor<Self>;
+    /// `x · wᵀ`, `x` `[tokens, in]`, `w` `[out, in]`.
+    fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Root-mean-square normalisation of rows.
+    fn fused_rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f64) -> FloatTensor<Self>;
+    /// `silu(gate) ⊙ up`.
+    fn fused_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Rotary, causal, grouped-query attention.
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        geometry: Arc<Geometry>,
+    ) -> FloatTensor<Self>;
+    /// Σ negative log-likelihood, shape `[1]`.
+    fn fused_loss(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self>;
+    /// Negative log-likelihood of each token, shape `[tokens]`; has no gradient.
+    fn fused_nll(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self>;
+}
+
+/// Whether our CPU kernels serve this device.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(inner) => matches!(&**inner, DispatchDevice::Flex(_)),
+        #[allow(unreachable_patterns, reason = "other variants exist only with the feature `cuda`")]
+        _ => false,
+    }
+}
+
+/// Rows `tokens` of `weight`: `[vocabulary, width]` → `[tokens, width]`.
+pub fn embedding(weight: Tensor<2>, tokens: &Arc<[u32]>) -> Tensor<2> {
+    if !is_cpu(&weight.device()) {
+        return composed::embedding(weight, tokens);
+    }
+    Tensor::from_dispatch(Dispatch::fused_embedding(weight.into_dispatch(), Arc::clone(tokens)))
+}
+
+/// A linear layer without bias: `[tokens, in]` and `[out, in]` → `[tokens, out]`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    if !is_cpu(&weight.device()) {
+        return composed::linear(x, weight);
+    }
+    Tensor::from_dispatch(Dispatch::fused_linear(x.into_dispatch(), weight.into_dispatch()))
+}
+
+/// `weight ⊙ x / √(mean(x²) + ε)` for each row of `x` (`[tokens, width]`).
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    if !is_cpu(&weight.device()) {
+        return composed::rms_norm(x, weight, epsilon);
+    }
+    Tensor::from_dispatch(Dispatch::fused_rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon))
+}
+
+/// `silu(gate) ⊙ up`, shapes `[tokens, intermediate]`.
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    if !is_cpu(&gate.device()) {
+        return composed::swiglu(gate, up);
+    }
+    Tensor::from_dispatch(Dispatch::fused_swiglu(gate.into_dispatch(), up.into_dispatch()))
+}
+
+/// Attention of unrotated queries (`[rows·len, heads·d]`) over unrotated keys and values
+/// (`[rows·len, kv_heads·d]`), a query seeing its own document up to itself.
+pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, geometry: &Arc<Geometry>) -> Tensor<2> {
+    if !is_cpu(&q.device()) {
+        return composed::attention(q, k, v, geometry);
+    }
+    let geometry = Arc::clone(geometry);
+    Tensor::from_dispatch(Dispatch::fused_attention(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        geometry,
+    ))
+}
+
+/// Σ over the scored tokens of the negative log-likelihood in nats; `targets[t] < 0` is not scored.
+pub fn loss(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1> {
+    if !is_cpu(&head.device()) {
+        return composed::nll(hidden, head, targets).sum();
+    }
+    let targets = Arc::clone(targets);
+    Tensor::from_dispatch(Dispatch::fused_loss(hidden.into_dispatch(), head.into_dispatch(), targets))
+}
+
+/// Negative log-likelihood of each token in nats (0 where not scored), without gradients.
+pub fn nll(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1> {
+    if !is_cpu(&head.device()) {
+        return composed::nll(hidden, head, targets);
+    }
+    let targets = Arc::clone(targets);
+    Tensor::from_dispatch(Dispatch::fused_nll(hidden.into_dispatch(), head.into_dispatch(), targets))
+}
