@@ -1,3 +1,29 @@
 //! The decoder family in burn: configuration, forward pass, key-value cache, sampling, load and save.
+//!
+//! Floor 2. Below it: `tensorfile` (the bytes of tensors). Above it: `train` and `evaluate`, which turn
+//! data into [`TokenBatch`]es. Text never gets here: ids in, ids and likelihoods out.
 
+mod batch;
+mod cache;
+mod config;
+mod decoder;
+mod device;
+mod error;
+mod generate;
 pub mod kernel;
+mod load;
+mod rotary;
+mod sample;
+mod weights;
+
+pub use batch::TokenBatch;
+pub use cache::KeyValueCache;
+pub use config::{Family, LlamaSizes, ModelConfig, RopeScaling};
+pub use decoder::{Decoder, host};
+pub use device::Device;
+pub use error::{ModelError, Result};
+pub use generate::{Finish, Generated, GenerationOptions, generate};
+pub use load::{check_tensors, load_config};
+pub use rotary::Rotary;
+pub use sample::SamplingOptions;
+pub use weights::{LayerWeights, Parameter, ParameterSpec, Weights, initial_values, specs};

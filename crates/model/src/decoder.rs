@@ -1,0 +1,174 @@
+//! The decoder: configuration and weights together, and what they compute.
+
+use std::sync::Arc;
+
+use burn::tensor::{DType, Tensor};
+
+use crate::batch::TokenBatch;
+use crate::cache::KeyValueCache;
+use crate::config::ModelConfig;
+use crate::device::Device;
+use crate::error::{ModelError, Result};
+use crate::kernel::{self, Geometry};
+use crate::rotary::Rotary;
+use crate::weights::{LayerWeights, Parameter, Weights, initial_values};
+
+/// A decoder on a device.
+#[derive(Debug)]
+pub struct Decoder {
+    config: ModelConfig,
+    device: Device,
+    /// The weights; training replaces them step by step.
+    pub weights: Weights,
+    rotary: Rotary,
+}
+
+impl Decoder {
+    /// A decoder of these weights, which must be on `device`.
+    pub fn new(config: ModelConfig, device: Device, weights: Weights) -> Self {
+        let rotary = Rotary::new(&config);
+        Self { config, device, weights, rotary }
+    }
+
+    /// A decoder with initial weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// None today; the signature is that of [`Weights::build`].
+    pub fn init(config: ModelConfig, device: Device, seed: u64) -> Result<Self> {
+        let weights = Weights::build(&config, &device.handle(), device.compute_dtype(), &mut |spec| {
+            Ok(initial_values(&config, spec, seed))
+        })?;
+        Ok(Self::new(config, device, weights))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Makes every weight a leaf of automatic differentiation.
+    pub fn track_gradients(&mut self) {
+        self.weights.visit(&mut |parameter| match parameter {
+            Parameter::Vector(tensor) => *tensor = leaf(tensor.clone()),
+            Parameter::Matrix(tensor) => *tensor = leaf(tensor.clone()),
+        });
+    }
+
+    /// Hidden states after the final normalisation, `[rows·len, width]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] for a token id outside the vocabulary.
+    pub fn hidden(&self, batch: &TokenBatch) -> Result<Tensor<2>> {
+        batch.check(self.config.vocab_size)?;
+        let geometry = Arc::new(self.geometry(batch.rows, batch.len, batch.len, batch.first.clone(), batch.positions.clone()));
+        let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
+        for layer in &self.weights.layers {
+            hidden = self.layer(layer, hidden, &mut |q, k, v| kernel::attention(q, k, v, &geometry));
+        }
+        Ok(kernel::rms_norm(hidden, self.weights.norm.clone(), self.config.norm_epsilon))
+    }
+
+    /// Σ over the scored tokens of the negative log-likelihood in nats, shape `[1]`; differentiable.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`].
+    pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor<1>> {
+        Ok(kernel::loss(self.hidden(batch)?, self.weights.head(), &batch.targets))
+    }
+
+    /// Negative log-likelihood in nats of the token after each token, `[rows·len]`, 0 where not scored.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`].
+    pub fn nll(&self, batch: &TokenBatch) -> Result<Vec<f32>> {
+        let nll = kernel::nll(self.hidden(batch)?, self.weights.head(), &batch.targets);
+        host(nll)
+    }
+
+    /// Logits of every token of a batch, `[rows·len, vocab]`. Large: for short texts and tests.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`].
+    pub fn logits(&self, batch: &TokenBatch) -> Result<Vec<f32>> {
+        host(kernel::linear(self.hidden(batch)?, self.weights.head()))
+    }
+
+    /// Logits (`[vocab]`) of the token after `tokens`, which follow what `cache` holds already.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] for no tokens, or an id outside the vocabulary.
+    pub fn extend(&self, tokens: &[u32], cache: &mut KeyValueCache) -> Result<Vec<f32>> {
+        let outside = tokens.iter().find(|&&token| token as usize >= self.config.vocab_size);
+        if let Some(token) = outside {
+            let size = self.config.vocab_size;
+            return Err(ModelError::Input(format!("token {token} is outside the model's vocabulary of {size}")));
+        }
+        if tokens.is_empty() {
+            return Err(ModelError::Input("no tokens to continue: give a prompt".into()));
+        }
+        let (past, len) = (cache.len(), tokens.len());
+        let positions = (past as u32..(past + len) as u32).collect();
+        let geometry = self.geometry(1, len, past + len, vec![0; len], positions);
+        let mut hidden = kernel::embedding(self.weights.embedding.clone(), &Arc::from(tokens));
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            hidden = self.layer(layer, hidden, &mut |q, k, v| cache.attend(index, q, k, v, &geometry));
+        }
+        cache.advance(len);
+        let last = hidden.slice([len - 1..len, 0..self.config.hidden_size]);
+        let last = kernel::rms_norm(last, self.weights.norm.clone(), self.config.norm_epsilon);
+        host(kernel::linear(last, self.weights.head()))
+    }
+
+    /// One layer: `h += attention(norm(h))`, then `h += feed_forward(norm(h))`.
+    fn layer(
+        &self,
+        layer: &LayerWeights,
+        hidden: Tensor<2>,
+        attention: &mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let epsilon = self.config.norm_epsilon;
+        let x = kernel::rms_norm(hidden.clone(), layer.input_norm.clone(), epsilon);
+        let q = kernel::linear(x.clone(), layer.q.clone());
+        let k = kernel::linear(x.clone(), layer.k.clone());
+        let v = kernel::linear(x, layer.v.clone());
+        let hidden = hidden + kernel::linear(attention(q, k, v), layer.o.clone());
+        let x = kernel::rms_norm(hidden.clone(), layer.post_attention_norm.clone(), epsilon);
+        let gate = kernel::linear(x.clone(), layer.gate.clone());
+        let up = kernel::linear(x, layer.up.clone());
+        hidden + kernel::linear(kernel::swiglu(gate, up), layer.down.clone())
+    }
+
+    fn geometry(&self, rows: usize, len: usize, keys: usize, first: Vec<u32>, positions: Vec<u32>) -> Geometry {
+        let longest = positions.iter().copied().max().unwrap_or(0) as usize + 1;
+        Geometry {
+            rows,
+            len,
+            keys,
+            heads: self.config.heads,
+            kv_heads: self.config.kv_heads,
+            head_dim: self.config.head_dim,
+            first,
+            positions,
+            rotation: self.rotary.table(longest),
+            scale: (self.config.head_dim as f32).powf(-0.5),
+        }
+    }
+}
+
+fn leaf<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.device().is_autodiff() { tensor.detach().require_grad() } else { Tensor::from_inner(tensor).require_grad() }
+}
+
+/// The elements of a tensor as f32 in memory.
+///
+/// # Errors
+/// [`ModelError::Input`] if the device fails to give them.
+pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.cast(DType::F32).try_into_data().map_err(|error| ModelError::Input(format!("{error:?}")))?;
+    data.try_into_vec().map_err(|error| ModelError::Input(format!("{error:?}")))
+}
