@@ -81,7 +81,7 @@ pub fn rotate(x: &mut [f32], heads: usize, geometry: &Geometry, inverse: bool) {
     let width = heads * geometry.head_dim;
     let sign = if inverse { -1.0f32 } else { 1.0 };
     x.par_chunks_mut(width).zip(&geometry.positions).for_each(|(token, &position)| {
-        vectorised(|| {
+        vectorised(#[inline(always)] || {
             let at = position as usize * half;
             let (cos, sin) = (&geometry.rotation.cos[at..at + half], &geometry.rotation.sin[at..at + half]);
             for head in token.chunks_exact_mut(2 * half) {
@@ -100,7 +100,7 @@ pub fn rotate(x: &mut [f32], heads: usize, geometry: &Geometry, inverse: bool) {
 ///
 /// Returns nothing but fills `lse` (one value a query) with log Σ exp of the visible scores.
 fn softmax(scores: &mut [f32], span: usize, low: usize, visible: impl Fn(usize) -> (usize, usize), lse: &mut [f32]) {
-    vectorised(|| {
+    vectorised(#[inline(always)] || {
         for (query, (row, lse)) in scores.chunks_mut(span).zip(lse).enumerate() {
             let (first, end) = visible(query);
             let (first, end) = (first - low, end - low);
@@ -184,7 +184,7 @@ fn forward_few(out: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v: &[f32]
         let low = geometry.first[token] as usize;
         let high = geometry.past() + query + 1;
         let at = |key: usize| (row * geometry.keys + key) * kv_width + kv * d;
-        vectorised(|| {
+        vectorised(#[inline(always)] || {
             let q = &q[token * heads * d + head * d..][..d];
             let mut scores: Vec<f32> =
                 (low..high).map(|key| dot(q, &k[at(key)..][..d]) * geometry.scale).collect();
@@ -274,7 +274,7 @@ fn backward_head(dout: &[f32], saved: Saved<'_>, geometry: &Geometry, row: usize
             let mut slopes = vec![0.0f32; count * span];
             multiply(&mut scores, span, queries, keys.transposed(), geometry.scale, false, Threads::One);
             multiply(&mut slopes, span, gradients, values.transposed(), 1.0, false, Threads::One);
-            vectorised(|| {
+            vectorised(#[inline(always)] || {
                 for (query, (p, ds)) in scores.chunks_mut(span).zip(slopes.chunks_mut(span)).enumerate() {
                     let first = geometry.first[token + query] as usize - low;
                     let end = start + query + 1 - low;

@@ -41,7 +41,7 @@ pub fn forward(hidden: &[f32], head: &[f32], targets: &[i64], width: usize) -> V
         let values: Vec<f32> = logits
             .par_chunks_mut(vocabulary)
             .zip(tokens)
-            .map(|(logits, &token)| vectorised(|| {
+            .map(|(logits, &token)| vectorised(#[inline(always)] || {
                 let target = logits[targets[token] as usize];
                 let peak = max(logits);
                 logits.iter_mut().for_each(|logit| *logit = exp(*logit - peak));
@@ -86,7 +86,7 @@ pub fn forward_with_gradients(hidden: &[f32], head: &[f32], targets: &[i64], wid
         let values: Vec<f32> = logits
             .par_chunks_mut(vocabulary)
             .zip(tokens)
-            .map(|(logits, &token)| vectorised(|| {
+            .map(|(logits, &token)| vectorised(#[inline(always)] || {
                 let target = targets[token] as usize;
                 let chosen = logits[target];
                 let peak = max(logits);

@@ -116,7 +116,7 @@ pub fn linear(y: &mut [f32], x: &[f32], w: &[f32], rows: usize, inner: usize, ou
         }
     }
     bands.into_par_iter().enumerate().for_each(|(index, mut parts)| {
-        vectorised(|| {
+        vectorised(#[inline(always)] || {
             let first = index * band;
             let width = parts.first().map_or(0, |part| part.len());
             for column in 0..width {

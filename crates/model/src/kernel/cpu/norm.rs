@@ -13,7 +13,7 @@ pub fn forward(y: &mut [f32], inverse: &mut [f32], x: &[f32], weight: &[f32], ep
     let width = weight.len();
     y.par_chunks_mut(ROWS * width).zip(inverse.par_chunks_mut(ROWS)).zip(x.par_chunks(ROWS * width)).for_each(
         |((y, inverse), x)| {
-            vectorised(|| {
+            vectorised(#[inline(always)] || {
                 for ((y, inverse), x) in y.chunks_mut(width).zip(inverse).zip(x.chunks(width)) {
                     let scale = 1.0 / (dot(x, x) / width as f32 + epsilon).sqrt();
                     *inverse = scale;
@@ -36,7 +36,7 @@ pub fn backward(dx: &mut [f32], dweight: &mut [f32], dy: &[f32], x: &[f32], weig
         .zip(x.par_chunks(ROWS * width))
         .zip(inverse.par_chunks(ROWS))
         .map(|(((dx, dy), x), inverse)| {
-            vectorised(|| {
+            vectorised(#[inline(always)] || {
                 let mut partial = vec![0.0f32; width];
                 let rows = dx.chunks_mut(width).zip(dy.chunks(width)).zip(x.chunks(width)).zip(inverse);
                 for (((dx, dy), x), &r) in rows {
@@ -54,5 +54,5 @@ pub fn backward(dx: &mut [f32], dweight: &mut [f32], dy: &[f32], x: &[f32], weig
         })
         .collect();
     dweight.fill(0.0);
-    vectorised(|| partials.iter().for_each(|partial| add_scaled(dweight, 1.0, partial)));
+    vectorised(#[inline(always)] || partials.iter().for_each(|partial| add_scaled(dweight, 1.0, partial)));
 }

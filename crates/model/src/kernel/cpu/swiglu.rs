@@ -10,7 +10,7 @@ const BLOCK: usize = 1 << 14;
 /// `y = silu(gate) ⊙ up`, element by element.
 pub fn forward(y: &mut [f32], gate: &[f32], up: &[f32]) {
     y.par_chunks_mut(BLOCK).zip(gate.par_chunks(BLOCK)).zip(up.par_chunks(BLOCK)).for_each(|((y, gate), up)| {
-        vectorised(|| {
+        vectorised(#[inline(always)] || {
             for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
                 *y = g / (1.0 + exp(-g)) * u;
             }
@@ -27,7 +27,7 @@ pub fn backward(dgate: &mut [f32], dup: &mut [f32], dy: &[f32], gate: &[f32], up
         .zip(gate.par_chunks(BLOCK))
         .zip(up.par_chunks(BLOCK))
         .for_each(|((((dgate, dup), dy), gate), up)| {
-            vectorised(|| {
+            vectorised(#[inline(always)] || {
                 for ((dgate, dup), ((&dy, &g), &u)) in
                     dgate.iter_mut().zip(dup).zip(dy.iter().zip(gate).zip(up))
                 {
