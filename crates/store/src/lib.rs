@@ -1,0 +1,48 @@
+//! Artifacts in object storage: atomic publication, pointers, verification.
+//!
+//! Stands between object_store (or the local file system) and everything above that reads or writes a model,
+//! a data set or a run record. A *blocking* facade: callers are plain threads; one small tokio runtime lives
+//! inside and is never visible. Invariants:
+//!
+//! * A reader sees an artifact whole or not at all: objects first, the manifest ([`MANIFEST`]) last by a
+//!   conditional put.
+//! * Every byte of an artifact is covered by a BLAKE3 digest, whole and per 16 MiB chunk ([`CHUNK_BYTES`]).
+//! * A pointer moves by compare-and-swap only; each generation has exactly one winner.
+//! * No credential is ever part of a message, a `Debug` text or an object.
+
+mod address;
+mod artifact;
+mod credentials;
+mod digest;
+mod directory;
+mod error;
+mod hashing;
+mod key;
+mod local;
+mod lock;
+mod manifest;
+mod pointer;
+mod publication;
+mod remote;
+mod remote_object;
+mod runtime;
+mod secrets;
+mod store;
+mod verify;
+mod writer;
+
+pub use artifact::Artifact;
+pub use digest::{CHUNK_BYTES, Digest};
+pub use directory::StoreDirectory;
+pub use error::{Result, StoreError};
+pub use key::{MAX_PATH_BYTES, check_path};
+pub use local::Durability;
+pub use manifest::{
+    FORMAT, Lineage, MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestDraft, ObjectEntry, OutputEntry, Producer,
+};
+pub use pointer::{Pointer, PointerValue, Swap};
+pub use publication::{ArtifactObject, Publication};
+pub use secrets::mask;
+pub use store::{Created, ObjectMeta, Store};
+pub use verify::{Depth, Problem, ProblemKind, VerifyProgress, VerifyReport};
+pub use writer::{ObjectWriter, PositionedWriter, RegionWriter, Written};
