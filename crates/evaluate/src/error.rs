@@ -1,0 +1,24 @@
+//! The one error type of this crate.
+
+use tributary_model::ModelError;
+
+/// Result of every fallible function in this crate.
+pub type Result<T, E = EvaluateError> = std::result::Result<T, E>;
+
+/// Why an evaluation could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// No token of the data has a prediction to score.
+    #[error("no token to score in {documents} document(s): a document needs two tokens, one of them scored")]
+    NothingToScore {
+        /// Documents given.
+        documents: usize,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}

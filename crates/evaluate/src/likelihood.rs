@@ -1,0 +1,194 @@
+//! Negative log-likelihood a token, with its standard error over documents.
+
+use serde::Serialize;
+use tributary_data::{Document, evaluation_batches};
+use tributary_model::{Decoder, TokenBatch};
+
+use crate::error::{EvaluateError, Result};
+
+/// How an evaluation is run. None of it changes a figure beyond rounding, but `context`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LikelihoodOptions {
+    /// The most tokens a prediction may look back on; longer documents are read in windows that share one token.
+    pub context: usize,
+    /// Tokens of a batch.
+    pub batch_tokens: usize,
+}
+
+impl Default for LikelihoodOptions {
+    fn default() -> Self {
+        Self { context: 2048, batch_tokens: 2048 }
+    }
+}
+
+/// Scores of one document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DocumentScore {
+    /// The document's id.
+    pub id: String,
+    /// Tokens scored.
+    pub tokens: u64,
+    /// Σ negative log-likelihood, nats.
+    pub nll: f64,
+}
+
+/// Likelihood of a data set under a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Likelihood {
+    /// Documents with a scored token.
+    pub documents: u64,
+    /// Tokens scored.
+    pub tokens: u64,
+    /// Mean negative log-likelihood a token, nats.
+    pub nll: f64,
+    /// Standard error of `nll` over documents; none for a single document.
+    pub nll_stderr: Option<f64>,
+    /// `exp(nll)`.
+    pub perplexity: f64,
+    /// `perplexity · nll_stderr`, the first-order error.
+    pub perplexity_stderr: Option<f64>,
+}
+
+/// A likelihood with what it was made from.
+#[derive(Clone, Debug)]
+pub struct ScoredDocuments {
+    /// The figures.
+    pub total: Likelihood,
+    /// A document each, in the order given; documents without a scored token have 0 tokens.
+    pub documents: Vec<DocumentScore>,
+    /// For each document the negative log-likelihood of each of its tokens in nats; NaN where not scored.
+    pub tokens: Vec<Vec<f32>>,
+}
+
+/// Scores every token of every document that counts. `progress` hears of tokens read and all tokens, and says
+/// whether to go on.
+///
+/// # Errors
+/// [`EvaluateError::NothingToScore`]; [`EvaluateError::Model`] for tokens outside the vocabulary.
+pub fn likelihood(
+    decoder: &Decoder,
+    documents: &[Document],
+    options: &LikelihoodOptions,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<ScoredDocuments> {
+    let mut tokens: Vec<Vec<f32>> = documents.iter().map(|document| vec![f32::NAN; document.tokens.len()]).collect();
+    let batches = evaluation_batches(documents, options.context, options.batch_tokens);
+    let all: u64 = batches.iter().map(|(batch, _)| batch.tokens.len() as u64).sum();
+    let mut done = 0;
+    for (batch, windows) in batches {
+        let len = batch.len;
+        done += batch.tokens.len() as u64;
+        let input = TokenBatch::packed(batch.rows, len, batch.tokens, &batch.segments, batch.targets)?;
+        let nll = decoder.nll(&input)?;
+        for (row, window) in windows.iter().enumerate() {
+            let scores = &mut tokens[window.document];
+            for column in 0..window.len {
+                // The score of column c is that of the token after it.
+                if input.targets[row * len + column] >= 0 {
+                    scores[window.start + column + 1] = nll[row * len + column];
+                }
+            }
+        }
+        if !progress(done, all) {
+            return Err(EvaluateError::Cancelled);
+        }
+    }
+    let scores: Vec<DocumentScore> = documents
+        .iter()
+        .zip(&tokens)
+        .map(|(document, tokens)| {
+            let scored = tokens.iter().filter(|score| !score.is_nan());
+            DocumentScore {
+                id: document.id.clone(),
+                tokens: scored.clone().count() as u64,
+                nll: scored.map(|score| f64::from(*score)).sum(),
+            }
+        })
+        .collect();
+    let total = summarise(&scores).ok_or(EvaluateError::NothingToScore { documents: documents.len() })?;
+    Ok(ScoredDocuments { total, documents: scores, tokens })
+}
+
+/// The ratio estimate Σ nll / Σ tokens with its linearised error over documents (Cochran, *Sampling Techniques*,
+/// §6.3): `√(n/(n−1)·Σ(sᵢ − r·tᵢ)²) / Σt`, documents being the sampled units since their tokens hang together.
+fn summarise(documents: &[DocumentScore]) -> Option<Likelihood> {
+    let scored: Vec<&DocumentScore> = documents.iter().filter(|document| document.tokens > 0).collect();
+    let tokens: u64 = scored.iter().map(|document| document.tokens).sum();
+    if tokens == 0 {
+        return None;
+    }
+    let nll = scored.iter().map(|document| document.nll).sum::<f64>() / tokens as f64;
+    let count = scored.len() as f64;
+    let squares: f64 = scored.iter().map(|document| (document.nll - nll * document.tokens as f64).powi(2)).sum();
+    let nll_stderr = (scored.len() > 1).then(|| (count / (count - 1.0) * squares).sqrt() / tokens as f64);
+    let perplexity = nll.exp();
+    Some(Likelihood {
+        documents: scored.len() as u64,
+        tokens,
+        nll,
+        nll_stderr,
+        perplexity,
+        perplexity_stderr: nll_stderr.map(|error| perplexity * error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_model::{Device, LlamaSizes, ModelConfig};
+
+    use super::*;
+
+    fn decoder() -> Decoder {
+        let config = ModelConfig::llama(LlamaSizes {
+            hidden_size: 32,
+            intermediate_size: 64,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            vocab_size: 50,
+            max_positions: 64,
+            rope_theta: 1e4,
+            tied_head: true,
+            bos: None,
+            eos: None,
+        });
+        Decoder::init(config, Device::Cpu, 3).unwrap()
+    }
+
+    fn document(index: u32, len: u32) -> Document {
+        let tokens: Vec<u32> = (0..len).map(|at| (at * at * 7 + index * 13 + at) % 50).collect();
+        let loss = (0..len).map(|at| at % 5 != 2).collect();
+        Document { tokens, loss, id: index.to_string(), part: 0 }
+    }
+
+    #[test]
+    fn batching_does_not_change_a_score() {
+        let decoder = decoder();
+        let documents: Vec<Document> = (0..9).map(|index| document(index, 3 + index * 4)).collect();
+        let run = |batch_tokens: usize| {
+            let options = LikelihoodOptions { context: 64, batch_tokens };
+            likelihood(&decoder, &documents, &options, &mut |_, _| true).unwrap()
+        };
+        let (one, many) = (run(1), run(500));
+        assert_eq!(one.total.tokens, many.total.tokens);
+        for (a, b) in one.tokens.iter().flatten().zip(many.tokens.iter().flatten()) {
+            assert!((a - b).abs() < 1e-5 || (a.is_nan() && b.is_nan()), "{a} != {b}");
+        }
+        let scored: usize = documents.iter().map(|d| d.loss.iter().skip(1).filter(|s| **s).count()).sum();
+        assert_eq!(one.total.tokens as usize, scored);
+        // Untrained, so near uniform over 50 tokens.
+        assert!((one.total.nll - 50f64.ln()).abs() < 0.2, "{}", one.total.nll);
+    }
+
+    #[test]
+    fn the_error_is_that_of_the_ratio() {
+        let score = |tokens: u64, nll: f64| DocumentScore { id: String::new(), tokens, nll };
+        let total = summarise(&[score(2, 4.0), score(4, 6.0), score(0, 0.0)]).unwrap();
+        assert_eq!((total.documents, total.tokens), (2, 6));
+        let r = 10.0f64 / 6.0;
+        let expected = (2.0 * ((4.0 - 2.0 * r).powi(2) + (6.0 - 4.0 * r).powi(2))).sqrt() / 6.0;
+        assert!((total.nll_stderr.unwrap() - expected).abs() < 1e-12);
+        assert_eq!(summarise(&[score(3, 1.0)]).unwrap().nll_stderr, None);
+        assert!(summarise(&[score(0, 0.0)]).is_none());
+    }
+}
