@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tributary_store::{Artifact, MANIFEST, Publication, Store, StoreDirectory};
 
+use crate::graph::GraphStep;
 use crate::input::InputRef;
 use crate::job_error::JobError;
 use crate::progress::{CancellationToken, ProgressSink};
@@ -20,6 +21,9 @@ use crate::record::Machine;
 pub struct ResolvedInput {
     /// What the setting says.
     pub reference: InputRef,
+    /// Name for tables and figures: the step's id or the file's name if declared with
+    /// [`InputDeclaration::named`](crate::InputDeclaration::named), else the field.
+    pub label: String,
     /// `model`, `dataset`, `file`, …
     pub kind: String,
     /// Identity of the content, 64 hex digits: of the artifact's manifest, or of the bytes outside artifacts.
@@ -108,11 +112,6 @@ impl ResolvedInput {
         files.sort();
         Ok(files)
     }
-
-    /// A name for tables: the step's id, or the last part of the path.
-    pub fn label(&self) -> &str {
-        self.reference.label()
-    }
 }
 
 /// What a job may look at while the pipeline is planned.
@@ -128,6 +127,20 @@ pub struct PlanContext<'a> {
 }
 
 impl<'a> PlanContext<'a> {
+    pub(crate) fn new(
+        step: &'a GraphStep,
+        base: &'a Path,
+        machine: &'a Machine,
+        inputs: &'a BTreeMap<String, ResolvedInput>,
+    ) -> Self {
+        PlanContext {
+            step: &step.id,
+            base,
+            machine,
+            inputs,
+        }
+    }
+
     /// The input of a declared field (`models.0.model`), if it exists already: from outside, or made by an
     /// earlier run. `None` means a step of this run will make it; the check runs again when it has.
     pub fn input(&self, field: &str) -> Option<&'a ResolvedInput> {

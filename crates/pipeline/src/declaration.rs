@@ -25,6 +25,8 @@ pub struct InputDeclaration {
     pub accepts: &'static [&'static str],
     /// What the setting says.
     pub reference: InputRef,
+    /// Does the result show the input's name? See [`Self::named`].
+    pub is_named: bool,
 }
 
 impl InputDeclaration {
@@ -34,7 +36,16 @@ impl InputDeclaration {
             field: field.into(),
             accepts,
             reference: reference.clone(),
+            is_named: false,
         }
+    }
+
+    /// The result shows the input's name (the step's id, or the file's name), which therefore becomes a part of
+    /// the cache key; the name comes as [`ResolvedInput::label`](crate::ResolvedInput::label).
+    #[must_use]
+    pub fn named(mut self) -> Self {
+        self.is_named = true;
+        self
     }
 }
 

@@ -136,7 +136,8 @@ pub enum Event {
     },
 }
 
-/// Hears events. Called from several threads, one call at a time.
+/// Hears events. Called from the thread that called [`crate::run`], one event at a time; a slow observer slows the
+/// scheduling of steps, not the steps.
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, event: &Event);

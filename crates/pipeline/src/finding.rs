@@ -154,7 +154,7 @@ impl Finding {
 }
 
 /// The candidate nearest to what was written, if any is near enough to have been meant.
-pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written_lower = written.to_lowercase();
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
@@ -172,7 +172,7 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
 }
 
 /// `did you mean …?`, or the list of what there is, or nothing.
-pub fn suggestion<'a>(
+pub(crate) fn suggestion<'a>(
     written: &str,
     what: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -189,7 +189,7 @@ pub fn suggestion<'a>(
 }
 
 /// `` `a`, `b`, `c` ``.
-pub fn list(names: &[&str]) -> String {
+pub(crate) fn list(names: &[&str]) -> String {
     names
         .iter()
         .map(|name| format!("`{name}`"))

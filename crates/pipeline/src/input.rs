@@ -106,7 +106,7 @@ impl fmt::Display for InputRef {
 
 impl InputRef {
     /// A name a reader would recognise in a table: the step's id, or the last part of the location.
-    pub fn label(&self) -> &str {
+    pub(crate) fn label(&self) -> &str {
         match self {
             InputRef::Step { step, .. } => step,
             InputRef::External { location, .. } => location

@@ -15,13 +15,13 @@ use crate::finding::{Finding, Rule};
 use crate::node::{Entry, Node, NodeValue, Origin, Span};
 
 /// Longest document, in bytes.
-pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+pub(crate) const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 /// Deepest nesting of mappings and lists.
-pub const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 /// Most scalars, mappings and lists, aliases expanded.
-pub const MAX_NODES: usize = 10_000;
+pub(crate) const MAX_NODES: usize = 10_000;
 /// Most anchors, and most aliases.
-pub const MAX_ANCHORS: usize = 100;
+pub(crate) const MAX_ANCHORS: usize = 100;
 
 fn options() -> Options {
     serde_saphyr::options! {
@@ -46,7 +46,7 @@ fn options() -> Options {
 ///
 /// # Errors
 /// One finding: the parser cannot go on after a fault of syntax.
-pub fn parse(text: &str, origin: Origin) -> Result<Node, Box<Finding>> {
+pub(crate) fn parse(text: &str, origin: Origin) -> Result<Node, Box<Finding>> {
     if text.len() > MAX_DOCUMENT_BYTES {
         let message = format!(
             "the document has {} bytes; at most {MAX_DOCUMENT_BYTES} are read",
