@@ -1,55 +1,57 @@
-//! A published artifact: a root with a manifest.
+//! [`Artifact`]: a published set of objects, found by its manifest.
+
+use std::sync::Arc;
+
+use tributary_tensorfile::ReadAt;
 
 use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
-use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
+use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest, OutputEntry};
 use crate::store::Store;
 use crate::verify::{Depth, VerifyProgress, VerifyReport, verify};
 
-/// A published artifact.
+/// A published artifact: its place and its checked manifest.
 #[derive(Clone, Debug)]
 pub struct Artifact {
     store: Store,
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
 }
 
 impl Artifact {
-    pub(crate) fn new(store: Store, manifest: Manifest) -> Self {
-        Self { store, manifest }
-    }
-
-    /// Opens the artifact at the root of `store`.
+    /// Opens the artifact at `store`. Reads and checks the manifest only.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] without manifest, [`StoreError::Manifest`] for a bad one.
-    pub fn open(store: &Store) -> Result<Self> {
-        let at = store.describe(MANIFEST);
-        match store.head(MANIFEST)? {
-            None => return Err(StoreError::NotFound { at }),
-            Some(meta) if meta.size > MAX_MANIFEST_BYTES => {
-                return Err(StoreError::Manifest { at, reason: format!("{} bytes, more than {MAX_MANIFEST_BYTES}", meta.size) });
-            }
-            Some(_) => {}
+    /// [`StoreError::NotFound`] if there is none, [`StoreError::Manifest`] if it cannot be trusted.
+    pub fn open(store: &Store) -> Result<Artifact> {
+        let missing = || StoreError::NotFound {
+            at: store.describe(MANIFEST),
+        };
+        // Size first: what is not a manifest may be anything.
+        let meta = store.head(MANIFEST)?.ok_or_else(missing)?;
+        if meta.size > MAX_MANIFEST_BYTES {
+            let reason = format!("{} bytes are more than {MAX_MANIFEST_BYTES}", meta.size);
+            return Err(StoreError::Manifest {
+                at: store.describe(MANIFEST),
+                reason,
+            });
         }
-        let manifest = Manifest::parse(&store.get(MANIFEST)?, &at)?;
-        Ok(Self { store: store.clone(), manifest })
+        let manifest = Manifest::parse(&store.get(MANIFEST)?, &store.describe(MANIFEST))?;
+        Ok(Self::new(store.clone(), manifest))
     }
 
-    /// [`Self::open`], with `None` where there is no manifest.
-    ///
-    /// # Errors
-    /// As [`Self::open`], but for its absence.
-    pub fn try_open(store: &Store) -> Result<Option<Self>> {
+    /// As [`Artifact::open`], but `None` if there is no artifact (yet).
+    pub fn try_open(store: &Store) -> Result<Option<Artifact>> {
         match Self::open(store) {
-            Ok(artifact) => Ok(Some(artifact)),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+            other => other.map(Some),
         }
     }
 
-    /// Its root.
-    pub fn store(&self) -> &Store {
-        &self.store
+    pub(crate) fn new(store: Store, manifest: Manifest) -> Artifact {
+        Artifact {
+            store,
+            manifest: Arc::new(manifest),
+        }
     }
 
     /// Its manifest.
@@ -57,12 +59,53 @@ impl Artifact {
         &self.manifest
     }
 
-    /// The files at its root.
+    /// Its place.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Its identity: the manifest's digest.
+    pub fn digest(&self) -> String {
+        self.manifest.digest()
+    }
+
+    /// Its objects as the files of a model directory.
     pub fn directory(&self) -> StoreDirectory {
         self.store.directory()
     }
 
-    /// Reads its objects again and compares them with the manifest; every fault is in the report.
+    /// The named part `name` and its place.
+    pub fn output(&self, name: &str) -> Option<(&OutputEntry, Store)> {
+        let entry = self.manifest.outputs.get(name)?;
+        let place = if entry.path.is_empty() {
+            Ok(self.store.clone())
+        } else {
+            self.store.child(&entry.path)
+        };
+        Some((entry, place.ok()?))
+    }
+
+    /// All bytes of the object `path`, checked against the manifest.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if they are not what was published.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let reader = self.open_checked(path)?;
+        let len = usize::try_from(reader.len())
+            .map_err(|_| StoreError::misuse(self.store.describe(path), "it does not fit into memory"))?;
+        let mut bytes = vec![0; len];
+        reader
+            .read_at(0, &mut bytes)
+            .map_err(|source| StoreError::io("read", self.store.describe(path), source))?;
+        Ok(bytes)
+    }
+
+    /// Random access to the object `path`, after checking every byte of it against the manifest.
+    pub fn open_checked(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
+        crate::verify::open_checked(self, path)
+    }
+
+    /// Re-reads the objects as far as `depth` says and compares them with the manifest; every fault is in the report.
     ///
     /// # Errors
     /// What keeps the reading itself from going on.
@@ -70,15 +113,15 @@ impl Artifact {
         verify(self, depth, progress)
     }
 
-    /// Removes the artifact: the manifest first, so that no reader sees it without its objects.
+    /// Removes the artifact: its manifest first, so that nobody sees a part of it, then its objects.
     ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Objects the manifest does not list stay.
     pub fn remove(self) -> Result<()> {
         self.store.delete(MANIFEST)?;
-        for object in &self.manifest.objects {
-            self.store.delete(&object.path)?;
+        for entry in &self.manifest.objects {
+            self.store.delete(&entry.path)?;
         }
+        self.store.prune();
         Ok(())
     }
 }

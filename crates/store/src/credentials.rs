@@ -1,80 +1,163 @@
-//! Where S3 credentials come from: the environment, then the profile files of the AWS tools. Nowhere else.
+//! Credentials and endpoint for S3: the environment first, then `~/.aws/credentials` and `~/.aws/config`.
+//!
+//! Only the usual AWS names are read, never our own configuration, and nothing read here is printed: the values go into
+//! the client and, to blank them in texts, into [`Secrets`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What was found; never printed.
+use crate::secrets::Secrets;
+
+/// What an S3 client is built from.
 #[derive(Default)]
-pub(crate) struct Settings {
-    pub(crate) access_key_id: Option<String>,
-    pub(crate) secret_access_key: Option<String>,
+pub(crate) struct S3Settings {
+    pub(crate) access_key: Option<String>,
+    pub(crate) secret_key: Option<String>,
     pub(crate) session_token: Option<String>,
     pub(crate) region: Option<String>,
     pub(crate) endpoint: Option<String>,
+    /// A way to get credentials that only the profile names and this program does not follow (`role_arn`, `sso_...`).
+    pub(crate) unsupported: Option<String>,
 }
 
-fn environment(names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
+type Section = BTreeMap<String, String>;
 
-impl Settings {
-    /// The environment where it says something, else the profile `AWS_PROFILE` (default `default`) of
-    /// `~/.aws/credentials` and `~/.aws/config`.
-    pub(crate) fn read() -> Self {
-        let profile = environment(&["AWS_PROFILE"]).unwrap_or_else(|| "default".to_owned());
-        let file = |variable: &str, name: &str| {
-            let path = environment(&[variable]).map(PathBuf::from).or_else(|| {
-                environment(&["HOME"]).map(|home| PathBuf::from(home).join(".aws").join(name))
-            })?;
-            std::fs::read_to_string(path).ok()
+impl S3Settings {
+    /// Looks in the environment and the files it points to.
+    pub(crate) fn from_environment() -> S3Settings {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let home = variable("HOME")
+            .or_else(|| variable("USERPROFILE"))
+            .map(PathBuf::from);
+        let file = |name: &str, default: &str| {
+            let path = variable(name)
+                .map(PathBuf::from)
+                .or_else(|| Some(home.as_ref()?.join(".aws").join(default)));
+            path.and_then(|path| std::fs::read_to_string(path).ok())
+                .unwrap_or_default()
         };
-        let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials").unwrap_or_default();
-        let config = file("AWS_CONFIG_FILE", "config").unwrap_or_default();
-        let section = if profile == "default" { profile.clone() } else { format!("profile {profile}") };
-        let stored = |key: &str| value(&credentials, &profile, key).or_else(|| value(&config, &section, key));
-        let mut found = Self {
-            access_key_id: environment(&["AWS_ACCESS_KEY_ID"]),
-            secret_access_key: environment(&["AWS_SECRET_ACCESS_KEY"]),
-            session_token: environment(&["AWS_SESSION_TOKEN"]),
-            region: environment(&["AWS_REGION", "AWS_DEFAULT_REGION"]).or_else(|| stored("region")),
-            endpoint: environment(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
-                .or_else(|| stored("endpoint_url")),
-        };
-        // A pair belongs together: half from the environment and half from a file would never be right.
-        if found.access_key_id.is_none() || found.secret_access_key.is_none() {
-            found.access_key_id = stored("aws_access_key_id");
-            found.secret_access_key = stored("aws_secret_access_key");
-            found.session_token = stored("aws_session_token");
-        }
-        found
+        let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+        let config = file("AWS_CONFIG_FILE", "config");
+        Self::resolve(&variable, &credentials, &config)
     }
-}
 
-/// `key` in the section `[section]` of an INI text.
-fn value(text: &str, section: &str, key: &str) -> Option<String> {
-    let mut inside = false;
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            inside = name.trim() == section;
-        } else if inside
-            && let Some((name, value)) = line.split_once('=')
-            && name.trim() == key
+    fn resolve(variable: &dyn Fn(&str) -> Option<String>, credentials: &str, config: &str) -> S3Settings {
+        let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_string());
+        let config_name = if profile == "default" {
+            profile.clone()
+        } else {
+            format!("profile {profile}")
+        };
+        let mut section = read_section(config, &config_name);
+        section.extend(read_section(credentials, &profile));
+        let mut settings = S3Settings {
+            region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+            endpoint: variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL")),
+            ..S3Settings::default()
+        };
+        settings.region = settings.region.or_else(|| section.get("region").cloned());
+        settings.endpoint = settings.endpoint.or_else(|| section.get("endpoint_url").cloned());
+        // Key, secret and token always come from one place together.
+        if let (Some(key), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
         {
-            return Some(value.trim().to_owned());
+            settings.access_key = Some(key);
+            settings.secret_key = Some(secret);
+            settings.session_token = variable("AWS_SESSION_TOKEN");
+        } else if let (Some(key), Some(secret)) = (
+            section.get("aws_access_key_id"),
+            section.get("aws_secret_access_key"),
+        ) {
+            settings.access_key = Some(key.clone());
+            settings.secret_key = Some(secret.clone());
+            settings.session_token = section.get("aws_session_token").cloned();
+        } else {
+            let other = ["role_arn", "sso_session", "sso_start_url", "credential_process"];
+            settings.unsupported = other
+                .iter()
+                .find(|name| section.contains_key(**name))
+                .map(|name| (*name).to_string());
+        }
+        settings
+    }
+
+    pub(crate) fn secrets(&self) -> Secrets {
+        let mut secrets = Secrets::default();
+        for value in [&self.access_key, &self.secret_key, &self.session_token]
+            .into_iter()
+            .flatten()
+        {
+            secrets.add(value);
+        }
+        secrets
+    }
+}
+
+/// The `name = value` lines below `[section]`; nested (indented) lines are left out.
+fn read_section(text: &str, section: &str) -> Section {
+    let mut found = Section::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            inside = name.split_whitespace().collect::<Vec<_>>().join(" ") == section;
+        } else if inside
+            && !line.starts_with([' ', '\t', '#', ';'])
+            && let Some((name, value)) = trimmed.split_once('=')
+        {
+            found.insert(name.trim().to_ascii_lowercase(), value.trim().to_string());
         }
     }
-    None
+    found
 }
 
 #[cfg(test)]
 mod tests {
-    use super::value;
+    use super::*;
+
+    const CREDENTIALS: &str = "# mine\n[default]\naws_access_key_id = DEFAULTKEY\naws_secret_access_key=default/secret=\n\n\
+                               [work]\naws_access_key_id=WORKKEY\naws_secret_access_key = work-secret\naws_session_token = t\n";
+    const CONFIG: &str = "[default]\nregion = eu-west-1\ns3 =\n  endpoint_url = nested\n[profile work]\nregion=us-west-2\n\
+                          endpoint_url = http://localhost:9000\n[profile role]\nrole_arn = arn\n";
+
+    fn resolve(variables: &[(&str, &str)]) -> S3Settings {
+        let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+        S3Settings::resolve(
+            &|name| variables.get(name).map(ToString::to_string),
+            CREDENTIALS,
+            CONFIG,
+        )
+    }
 
     #[test]
-    fn profiles_are_sections() {
-        let text = "[default]\nregion = a\n[profile work]\n# region = x\nregion=b\nkey = c=d\n";
-        assert_eq!(value(text, "default", "region").as_deref(), Some("a"));
-        assert_eq!(value(text, "profile work", "region").as_deref(), Some("b"));
-        assert_eq!(value(text, "profile work", "key").as_deref(), Some("c=d"));
-        assert_eq!(value(text, "other", "region"), None);
+    fn files_are_read_by_profile() {
+        let settings = resolve(&[]);
+        assert_eq!(settings.access_key.as_deref(), Some("DEFAULTKEY"));
+        assert_eq!(settings.secret_key.as_deref(), Some("default/secret="));
+        assert_eq!(settings.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(settings.endpoint, None);
+        let settings = resolve(&[("AWS_PROFILE", "work")]);
+        assert_eq!(settings.session_token.as_deref(), Some("t"));
+        assert_eq!(settings.endpoint.as_deref(), Some("http://localhost:9000"));
+        assert_eq!(
+            resolve(&[("AWS_PROFILE", "role")]).unsupported.as_deref(),
+            Some("role_arn")
+        );
+    }
+
+    #[test]
+    fn the_environment_wins_and_sources_do_not_mix() {
+        let settings = resolve(&[
+            ("AWS_PROFILE", "work"),
+            ("AWS_ACCESS_KEY_ID", "ENVKEY"),
+            ("AWS_SECRET_ACCESS_KEY", "env-secret"),
+            ("AWS_ENDPOINT_URL", "http://general"),
+            ("AWS_ENDPOINT_URL_S3", "http://special"),
+        ]);
+        assert_eq!(settings.access_key.as_deref(), Some("ENVKEY"));
+        assert_eq!(settings.session_token, None);
+        assert_eq!(settings.endpoint.as_deref(), Some("http://special"));
+        assert_eq!(settings.region.as_deref(), Some("us-west-2"));
+        assert_eq!(settings.secrets().mask("a env-secret b"), "a **** b");
+        assert_eq!(format!("{:?}", settings.secrets()), "Secrets(****)");
     }
 }

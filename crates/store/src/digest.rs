@@ -38,7 +38,9 @@ impl Digest {
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return None;
         }
-        blake3::Hash::from_hex(text).ok().map(|hash| Digest(*hash.as_bytes()))
+        blake3::Hash::from_hex(text)
+            .ok()
+            .map(|hash| Digest(*hash.as_bytes()))
     }
 }
 
@@ -83,7 +85,11 @@ impl PieceHasher {
     pub(crate) fn finish(&self) -> PieceDigest {
         let inner = Digest(self.hasher.finalize_non_root());
         // A root can only be taken at offset zero; elsewhere it has no meaning and is never asked for.
-        let alone = if self.offset == 0 { Digest(*self.hasher.finalize().as_bytes()) } else { inner };
+        let alone = if self.offset == 0 {
+            Digest(*self.hasher.finalize().as_bytes())
+        } else {
+            inner
+        };
         PieceDigest { inner, alone }
     }
 
@@ -159,13 +165,29 @@ mod tests {
     use super::*;
 
     fn pattern(len: usize) -> Vec<u8> {
-        (0..len).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+        (0..len)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect()
     }
 
     #[test]
     fn leaves_and_chunks_give_the_ordinary_digest() {
         let leaf = LEAF_BYTES as usize;
-        for len in [0, 1, 1023, 1024, 1025, leaf - 1, leaf, leaf + 1, 2 * leaf, 2 * leaf + 1, 3 * leaf, 5 * leaf + 77, 8 * leaf] {
+        for len in [
+            0,
+            1,
+            1023,
+            1024,
+            1025,
+            leaf - 1,
+            leaf,
+            leaf + 1,
+            2 * leaf,
+            2 * leaf + 1,
+            3 * leaf,
+            5 * leaf + 77,
+            8 * leaf,
+        ] {
             let bytes = pattern(len);
             let leaves: Vec<_> = bytes
                 .chunks(leaf)
@@ -178,7 +200,14 @@ mod tests {
             assert_eq!(from_chunks(&chunks), digest);
             for (i, piece) in bytes.chunks(2 * leaf).enumerate() {
                 let piece = PieceHasher::of((i * 2 * leaf) as u64, piece);
-                assert_eq!(chunks[i], if chunks.len() == 1 { piece.alone } else { piece.inner });
+                assert_eq!(
+                    chunks[i],
+                    if chunks.len() == 1 {
+                        piece.alone
+                    } else {
+                        piece.inner
+                    }
+                );
             }
         }
     }

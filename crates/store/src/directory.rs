@@ -18,13 +18,17 @@ impl StoreDirectory {
     }
 
     fn fail(&self, name: &str, error: crate::StoreError) -> TensorFileError {
-        TensorFileError::Read { file: self.store.describe(name), source: error.into() }
+        TensorFileError::Read {
+            file: self.store.describe(name),
+            source: error.into(),
+        }
     }
 }
 
 impl Directory for StoreDirectory {
     fn open(&self, name: &str) -> tributary_tensorfile::Result<Arc<dyn ReadAt>> {
-        check_file_name(name).map_err(|reason| self.fail(name, crate::StoreError::misuse(self.store.url(), reason)))?;
+        check_file_name(name)
+            .map_err(|reason| self.fail(name, crate::StoreError::misuse(self.store.url(), reason)))?;
         self.store.reader(name).map_err(|error| self.fail(name, error))
     }
 

@@ -130,15 +130,20 @@ impl StoreError {
         let at = crate::mask(&at.to_string());
         match source.kind() {
             io::ErrorKind::NotFound => StoreError::NotFound { at },
-            io::ErrorKind::PermissionDenied => {
-                StoreError::Denied { action, at, message: source.to_string() }
-            }
+            io::ErrorKind::PermissionDenied => StoreError::Denied {
+                action,
+                at,
+                message: source.to_string(),
+            },
             _ => StoreError::Io { action, at, source },
         }
     }
 
     pub(crate) fn misuse(at: impl std::fmt::Display, reason: impl Into<String>) -> Self {
-        StoreError::Misuse { at: at.to_string(), reason: reason.into() }
+        StoreError::Misuse {
+            at: at.to_string(),
+            reason: reason.into(),
+        }
     }
 }
 

@@ -42,7 +42,12 @@ fn start() -> Result<Mutex<Sender<Job>>, String> {
 /// Queues `job`; it runs soon, on one of the hashing threads. The job must not panic.
 pub(crate) fn submit(job: impl FnOnce() + Send + 'static) -> Result<()> {
     let unavailable = |reason: &str| StoreError::misuse("hashing threads", reason);
-    let queue = QUEUE.get_or_init(start).as_ref().map_err(|reason| unavailable(reason))?;
+    let queue = QUEUE
+        .get_or_init(start)
+        .as_ref()
+        .map_err(|reason| unavailable(reason))?;
     let sender = queue.lock().map_err(|_| unavailable("their queue is broken"))?;
-    sender.send(Box::new(job)).map_err(|_| unavailable("they have ended"))
+    sender
+        .send(Box::new(job))
+        .map_err(|_| unavailable("they have ended"))
 }

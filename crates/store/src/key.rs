@@ -60,7 +60,10 @@ fn component_fault(component: &str) -> Option<&'static str> {
         return Some("names beginning with `.tributary-` are reserved");
     }
     let lower = component.to_ascii_lowercase();
-    if ["%2e", "%2f", "%5c", "%00"].iter().any(|code| lower.contains(code)) {
+    if ["%2e", "%2f", "%5c", "%00"]
+        .iter()
+        .any(|code| lower.contains(code))
+    {
         return Some("it has a percent-encoded dot, slash or NUL");
     }
     if lower.as_bytes().get(1) == Some(&b':') {
@@ -68,7 +71,8 @@ fn component_fault(component: &str) -> Option<&'static str> {
     }
     let stem = lower.split('.').next().unwrap_or_default();
     let numbered = |name: &str| {
-        stem.strip_prefix(name).is_some_and(|digit| matches!(digit.as_bytes(), [b'1'..=b'9']))
+        stem.strip_prefix(name)
+            .is_some_and(|digit| matches!(digit.as_bytes(), [b'1'..=b'9']))
     };
     if matches!(stem, "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt") {
         return Some("it has a Windows device name");

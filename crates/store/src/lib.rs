@@ -19,15 +19,19 @@ mod error;
 mod hashing;
 mod key;
 mod local;
+mod local_stage;
 mod lock;
 mod manifest;
+mod memory;
 mod pointer;
 mod publication;
 mod remote;
 mod remote_object;
+mod remote_stage;
 mod runtime;
 mod secrets;
 mod store;
+mod transfer;
 mod verify;
 mod writer;
 
@@ -38,7 +42,8 @@ pub use error::{Result, StoreError};
 pub use key::{MAX_PATH_BYTES, check_path};
 pub use local::Durability;
 pub use manifest::{
-    FORMAT, Lineage, MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestDraft, ObjectEntry, OutputEntry, Producer,
+    FORMAT, Lineage, MANIFEST, MAX_MANIFEST_BYTES, Manifest, ManifestDraft, ObjectEntry, OutputEntry,
+    Producer,
 };
 pub use pointer::{Pointer, PointerValue, Swap};
 pub use publication::{ArtifactObject, Publication};

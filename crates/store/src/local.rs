@@ -39,7 +39,11 @@ impl LocalFiles {
     }
 
     pub(crate) fn path(&self, key: &str) -> PathBuf {
-        if key.is_empty() { self.root.clone() } else { self.root.join(key) }
+        if key.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(key)
+        }
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Bytes> {
@@ -48,7 +52,9 @@ impl LocalFiles {
         let mut file = File::open(&path).map_err(fail)?;
         let metadata = file.metadata().map_err(fail)?;
         if !metadata.is_file() {
-            return Err(StoreError::NotFound { at: path.display().to_string() });
+            return Err(StoreError::NotFound {
+                at: path.display().to_string(),
+            });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         file.read_to_end(&mut bytes).map_err(fail)?;
@@ -67,9 +73,11 @@ impl LocalFiles {
     pub(crate) fn head(&self, key: &str) -> Result<Option<ObjectMeta>> {
         let path = self.path(key);
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {
-                Ok(Some(ObjectMeta { key: key.to_string(), size: metadata.len(), etag: None }))
-            }
+            Ok(metadata) if metadata.is_file() => Ok(Some(ObjectMeta {
+                key: key.to_string(),
+                size: metadata.len(),
+                etag: None,
+            })),
             Ok(_) => Ok(None),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(StoreError::io("look at", path.display(), error)),
@@ -80,7 +88,11 @@ impl LocalFiles {
     pub(crate) fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         self.walk(prefix, &mut |key, metadata| {
-            found.push(ObjectMeta { key, size: metadata.len(), etag: None });
+            found.push(ObjectMeta {
+                key,
+                size: metadata.len(),
+                etag: None,
+            });
         })?;
         found.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
@@ -98,10 +110,14 @@ impl LocalFiles {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name();
             // A name that is not text cannot be a key; such files are somebody else's.
-            let Some(name) = name.to_str().filter(|name| !name.starts_with(OWN_PREFIX)) else { continue };
+            let Some(name) = name.to_str().filter(|name| !name.starts_with(OWN_PREFIX)) else {
+                continue;
+            };
             let key = crate::key::join(prefix, name);
             // Follows links, as reading does; an entry that vanished or dangles is not an object.
-            let Ok(metadata) = fs::metadata(entry.path()) else { continue };
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                continue;
+            };
             if metadata.is_dir() {
                 // A linked directory could lead around in circles.
                 if !entry.file_type().map_err(fail)?.is_symlink() {
@@ -127,9 +143,17 @@ impl LocalFiles {
         for entry in entries {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| !name.starts_with(OWN_PREFIX)) else { continue };
-            let Ok(metadata) = fs::metadata(entry.path()) else { continue };
-            names.push(if metadata.is_dir() { format!("{name}/") } else { name.to_string() });
+            let Some(name) = name.to_str().filter(|name| !name.starts_with(OWN_PREFIX)) else {
+                continue;
+            };
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                continue;
+            };
+            names.push(if metadata.is_dir() {
+                format!("{name}/")
+            } else {
+                name.to_string()
+            });
         }
         names.sort();
         Ok(names)
@@ -161,7 +185,9 @@ impl LocalFiles {
     pub(crate) fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let target = self.path_for_writing(key)?;
         let temporary = self.write_temporary(&target, bytes)?;
-        temporary.rename(&target).map_err(|source| StoreError::io("write", target.display(), source))?;
+        temporary
+            .rename(&target)
+            .map_err(|source| StoreError::io("write", target.display(), source))?;
         self.sync_directory(parent(&target))
     }
 
@@ -178,7 +204,9 @@ impl LocalFiles {
         if there == bytes {
             Ok(Created::AlreadyThere)
         } else {
-            Err(StoreError::Conflict { at: target.display().to_string() })
+            Err(StoreError::Conflict {
+                at: target.display().to_string(),
+            })
         }
     }
 
@@ -254,7 +282,9 @@ impl LocalFiles {
 }
 
 fn clean_below(directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries.flatten() {
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() {
@@ -266,7 +296,9 @@ fn clean_below(directory: &Path) {
 }
 
 fn prune_below(directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             prune_below(&entry.path());
@@ -277,7 +309,10 @@ fn prune_below(directory: &Path) {
 
 /// Not there, or below something that is not a directory.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 pub(crate) fn parent(path: &Path) -> &Path {

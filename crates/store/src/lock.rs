@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,11 +37,18 @@ impl DirectoryLock {
         let start = Instant::now();
         let mut pause = Duration::from_micros(200);
         loop {
-            let file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(fail)?;
             match file.try_lock() {
                 // The last holder removes the file before it lets go: what we locked may be gone by now.
-                Ok(()) if is_same(&file, &path).map_err(fail)? => return Ok(DirectoryLock { path, _file: file }),
+                Ok(()) if is_same(&file, &path).map_err(fail)? => {
+                    return Ok(DirectoryLock { path, _file: file });
+                }
                 Ok(()) => continue,
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => return Err(fail(source)),
@@ -81,7 +89,8 @@ fn is_same(file: &File, path: &Path) -> io::Result<bool> {
 pub(crate) struct TemporaryFile {
     path: PathBuf,
     file: File,
-    moved: bool,
+    /// Set once the file has its final name; atomic because hashing threads may still hold a reference.
+    moved: AtomicBool,
 }
 
 impl TemporaryFile {
@@ -92,12 +101,20 @@ impl TemporaryFile {
         loop {
             make()?;
             let path = directory.join(format!("{OWN_PREFIX}{TEMPORARY}{:016x}", nonce()));
-            let file = match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+            let file = match OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+            {
                 Ok(file) => file,
                 // The directory was pruned under us, or (one in 2^64) the name is taken.
                 Err(error)
                     if attempts < 16
-                        && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) =>
+                        && matches!(
+                            error.kind(),
+                            io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+                        ) =>
                 {
                     attempts += 1;
                     continue;
@@ -111,7 +128,11 @@ impl TemporaryFile {
                 // A file system without locks: cleaners there go by age.
                 Err(TryLockError::Error(_)) => {}
             }
-            return Ok(TemporaryFile { path, file, moved: false });
+            return Ok(TemporaryFile {
+                path,
+                file,
+                moved: AtomicBool::new(false),
+            });
         }
     }
 
@@ -119,14 +140,10 @@ impl TemporaryFile {
         &self.file
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Renames the file to `target`, replacing what is there.
-    pub(crate) fn rename(mut self, target: &Path) -> io::Result<()> {
+    pub(crate) fn rename(&self, target: &Path) -> io::Result<()> {
         std::fs::rename(&self.path, target)?;
-        self.moved = true;
+        self.moved.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -142,7 +159,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        if !self.moved {
+        if !self.moved.load(Ordering::Acquire) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -158,7 +175,9 @@ pub(crate) fn remove_if_abandoned(path: &Path) -> bool {
     if !is_temporary {
         return false;
     }
-    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return false };
+    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else {
+        return false;
+    };
     let dead = match file.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => false,
@@ -177,5 +196,8 @@ pub(crate) fn remove_if_abandoned(path: &Path) -> bool {
 pub(crate) fn nonce() -> u64 {
     // RandomState is seeded by the operating system and differs at every construction.
     let random = RandomState::new().hash_one(std::process::id());
-    random ^ RandomState::new().hash_one(thread::current().id()).rotate_left(32)
+    random
+        ^ RandomState::new()
+            .hash_one(thread::current().id())
+            .rotate_left(32)
 }

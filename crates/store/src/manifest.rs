@@ -1,6 +1,8 @@
-//! The manifest: what an artifact is, byte for byte, and where it came from.
+//! The manifest: what an artifact is, byte for byte, and where it came from. No manifest, no artifact.
 //!
-//! It holds no clock and no host name: the same inputs and settings give the same manifest.
+//! It holds no clock and no host name, and its bytes are canonical (settings and facts with sorted keys): the same
+//! inputs and settings give the same manifest. A manifest that is read is hostile until checked: counts and sizes
+//! bounded, paths confined and free of clashes, digests consistent with each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,7 @@ pub const MANIFEST: &str = "tributary.json";
 pub const FORMAT: u32 = 1;
 /// Longest manifest accepted, in bytes.
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+const MAX_OBJECTS: usize = 200_000;
 
 /// One object of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +115,14 @@ pub struct Manifest {
 impl Manifest {
     pub(crate) fn new(draft: ManifestDraft, mut written: Vec<Written>) -> Self {
         written.sort_by(|a, b| a.path.cmp(&b.path));
+        let (mut settings, mut facts) = (draft.settings, Value::Object(draft.facts));
+        sort_keys(&mut settings);
+        sort_keys(&mut facts);
+        let facts = if let Value::Object(facts) = facts {
+            facts
+        } else {
+            Map::new()
+        };
         let objects = written
             .into_iter()
             .map(|object| ObjectEntry {
@@ -130,9 +141,9 @@ impl Manifest {
             kind: draft.kind,
             producer: draft.producer,
             inputs: draft.inputs,
-            settings: draft.settings,
+            settings,
             outputs: draft.outputs,
-            facts: draft.facts,
+            facts,
             objects,
         }
     }
@@ -156,7 +167,11 @@ impl Manifest {
 
     /// The object at `path`.
     pub fn object(&self, path: &str) -> Option<&ObjectEntry> {
-        self.objects.iter().find(|object| object.path == path)
+        let at = self
+            .objects
+            .binary_search_by(|object| object.path.as_str().cmp(path))
+            .ok()?;
+        self.objects.get(at)
     }
 
     /// Reads and checks a manifest; `at` names it in errors.
@@ -164,25 +179,86 @@ impl Manifest {
     /// # Errors
     /// [`StoreError::Manifest`] saying which rule it breaks.
     pub fn parse(bytes: &[u8], at: &str) -> Result<Self> {
-        let fault = |reason: String| StoreError::Manifest { at: at.to_owned(), reason };
+        let fault = |reason: String| StoreError::Manifest {
+            at: at.to_owned(),
+            reason,
+        };
+        // The format first: what another one has further down is not this program's business.
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+        if head.format != FORMAT {
+            return Err(fault(format!(
+                "format {}; this program reads {FORMAT}",
+                head.format
+            )));
+        }
         let manifest: Self = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
-        if manifest.format != FORMAT {
-            return Err(fault(format!("format {}; this program reads {FORMAT}", manifest.format)));
-        }
-        let mut seen = BTreeSet::new();
-        for object in &manifest.objects {
-            check_path(&object.path).map_err(|error| fault(error.to_string()))?;
-            if object.path == MANIFEST || !seen.insert(object.path.as_str()) {
-                return Err(fault(format!("object {:?} stands twice or is the manifest itself", object.path)));
-            }
-            object.digests().ok_or_else(|| fault(format!("the digests of {:?} do not fit its size", object.path)))?;
-        }
-        for (name, output) in &manifest.outputs {
-            if !output.path.is_empty() {
-                check_path(&output.path).map_err(|error| fault(format!("output {name}: {error}")))?;
-            }
-        }
+        manifest.check().map_err(fault)?;
         Ok(manifest)
+    }
+
+    /// The rules a manifest keeps, whoever wrote it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.objects.len() > MAX_OBJECTS {
+            return Err(format!("{} objects, more than {MAX_OBJECTS}", self.objects.len()));
+        }
+        let mut total: u64 = 0;
+        let mut before: Option<&str> = None;
+        for object in &self.objects {
+            check_path(&object.path).map_err(|error| error.to_string())?;
+            if object.path == MANIFEST {
+                return Err("it lists itself".to_owned());
+            }
+            if before.is_some_and(|before| before >= object.path.as_str()) {
+                return Err(format!(
+                    "object {:?} is out of order or stands twice",
+                    object.path
+                ));
+            }
+            before = Some(&object.path);
+            total = total
+                .checked_add(object.size)
+                .ok_or("the sizes add up to more than any store holds")?;
+            object
+                .digests()
+                .ok_or_else(|| format!("the digests of {:?} do not fit its size", object.path))?;
+        }
+        self.check_nesting()?;
+        for (name, output) in &self.outputs {
+            if !output.path.is_empty() {
+                check_path(&output.path).map_err(|error| format!("output {name}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A path may not be an object and a directory at once: local files could not hold it.
+    fn check_nesting(&self) -> Result<(), String> {
+        let paths: BTreeSet<&str> = self.objects.iter().map(|object| object.path.as_str()).collect();
+        for path in &paths {
+            let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
+            if let Some(parent) = parents
+                .into_iter()
+                .find(|parent| paths.contains(parent) || *parent == MANIFEST)
+            {
+                return Err(format!("{parent:?} is both an object and a directory"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sort_keys(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.sort_keys();
+            map.values_mut().for_each(sort_keys);
+        }
+        Value::Array(items) => items.iter_mut().for_each(sort_keys),
+        _ => {}
     }
 }
 
@@ -190,12 +266,104 @@ impl ObjectEntry {
     /// The digest and the chunk values (one for an object of one chunk), if they are well formed.
     pub(crate) fn digests(&self) -> Option<(Digest, Vec<Digest>)> {
         let whole = Digest::from_hex(&self.blake3)?;
-        let chunks: Vec<Digest> = self.chunks.iter().map(|chunk| Digest::from_hex(chunk)).collect::<Option<_>>()?;
+        let chunks: Vec<Digest> = self
+            .chunks
+            .iter()
+            .map(|chunk| Digest::from_hex(chunk))
+            .collect::<Option<_>>()?;
         match pieces(self.size, CHUNK_BYTES) {
             0 if chunks.is_empty() && whole == Digest::of(b"") => Some((whole, chunks)),
             1 if chunks.is_empty() => Some((whole, vec![whole])),
-            count if count > 1 && chunks.len() as u64 == count && from_chunks(&chunks) == whole => Some((whole, chunks)),
+            count if count > 1 && chunks.len() as u64 == count && from_chunks(&chunks) == whole => {
+                Some((whole, chunks))
+            }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn written(path: &str) -> Written {
+        Written::of(path, path.as_bytes())
+    }
+
+    fn manifest(paths: &[&str]) -> Manifest {
+        let draft = ManifestDraft {
+            kind: "model".into(),
+            settings: json!({"b": 1, "a": 0.1}),
+            ..Default::default()
+        };
+        Manifest::new(draft, paths.iter().map(|path| written(path)).collect())
+    }
+
+    #[test]
+    fn the_bytes_are_canonical_and_round_trip() {
+        let one = manifest(&["b", "a/x", "c"]);
+        let two = Manifest::parse(&one.to_bytes(), "x").unwrap();
+        assert_eq!(one, two);
+        assert_eq!(two.to_bytes(), one.to_bytes());
+        assert_eq!(one.digest(), Digest::of(&one.to_bytes()).to_hex());
+        let draft = ManifestDraft {
+            kind: "model".into(),
+            settings: json!({"a": 0.1, "b": 1}),
+            ..Default::default()
+        };
+        assert_eq!(
+            Manifest::new(draft, ["c", "b", "a/x"].map(written).to_vec()).digest(),
+            one.digest()
+        );
+        assert_eq!(one.object("a/x").unwrap().size, 3);
+        assert!(one.object("a").is_none());
+    }
+
+    #[test]
+    fn broken_manifests_are_refused_with_their_reason() {
+        type Change = fn(&mut Manifest);
+        let cases: [(Change, &str); 11] = [
+            (|m| m.format = 2, "format 2"),
+            (|m| m.objects[0].path = "../a".into(), "`..`"),
+            (|m| m.objects[0].path = "/a".into(), "absolute"),
+            (|m| m.objects[0].path = "%2e%2E/a".into(), "percent"),
+            (|m| m.objects[1].path = "tributary.json".into(), "lists itself"),
+            (|m| m.objects[1] = m.objects[0].clone(), "twice"),
+            (
+                |m| m.objects[1].path = "a/c".into(),
+                "both an object and a directory",
+            ),
+            (|m| m.objects[0].size = u64::MAX, "size"),
+            (|m| m.objects[0].blake3 = "00".into(), "digests"),
+            (|m| m.objects[0].chunks = vec!["00".into()], "digests"),
+            (
+                |m| {
+                    m.outputs.insert(
+                        "o".into(),
+                        OutputEntry {
+                            kind: "model".into(),
+                            path: "../x".into(),
+                        },
+                    );
+                },
+                "output",
+            ),
+        ];
+        for (change, word) in cases {
+            let mut manifest = manifest(&["a", "b/c"]);
+            change(&mut manifest);
+            let text = Manifest::parse(&manifest.to_bytes(), "place/tributary.json")
+                .unwrap_err()
+                .to_string();
+            assert!(
+                text.contains(word) && text.contains("place/tributary.json"),
+                "{word}: {text}"
+            );
+        }
+        assert!(Manifest::parse(b"{\"format\": 1, \"kind\": \"x\"}", "x").is_err());
+        assert!(Manifest::parse(b"not json", "x").is_err());
+        let deep = format!("{{\"format\": 1, \"settings\": {}", "[".repeat(100_000));
+        assert!(Manifest::parse(deep.as_bytes(), "x").is_err());
     }
 }

@@ -1,127 +1,271 @@
-//! Movable names (`latest`, `best`): small objects that change by compare-and-swap only.
+//! `latest`, `best`: small objects that name an artifact and move by compare-and-swap only.
+//!
+//! The value is JSON: target, generation (counts up by one with every move) and the writer's nonce. On servers the swap
+//! is a conditional put on the version that was read; on local files it is a rename under the directory's lock. An
+//! answer that was lost is resolved by the nonce: if it is in the stored value, or in its list of recent nonces because
+//! others have moved the pointer on since, the move was ours. So each generation has exactly one winner.
 
-use bytes::Bytes;
+use object_store::PutMode;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, StoreError};
+use crate::key::check_path;
+use crate::local::{LocalFiles, parent};
 use crate::lock::{DirectoryLock, nonce};
-use crate::local::parent;
+use crate::remote::{BackendResult, Conditional, Pauses, Remote, unchanged};
+use crate::runtime::block_on;
 use crate::store::{Backend, Store};
 
-/// A movable name in a store.
-#[derive(Clone, Debug)]
-pub struct Pointer {
-    store: Store,
-    path: String,
-}
+/// Longest value that is read.
+const MAX_BYTES: u64 = 64 << 10;
+/// How many moves by others may lie between a move of ours and its confirmation.
+const RECENT: usize = 64;
+/// [`Pointer::update`] gives up after so many lost races: more is a fault, not contention.
+const MAX_RACES: usize = 10_000;
 
 /// What a pointer says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointerValue {
-    /// What it names.
+    /// The path it names, relative to the pointer's store.
     pub target: String,
-    /// How often it has moved: 1 for the first value.
+    /// Moves so far, this one included: 1 for the first.
     pub generation: u64,
-    /// Distinguishes two writers of the same generation.
-    nonce: u64,
+    /// The version this value was read at; opaque.
+    version: String,
 }
 
-/// Outcome of a swap.
+/// Result of one compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Swap {
-    /// The pointer moved; this is its value now.
+    /// The pointer moved; its new value.
     Done(PointerValue),
-    /// Another writer was first; this is its value, if it can be known.
+    /// Somebody else moved it first; what it says now.
     Lost(Option<PointerValue>),
 }
 
+/// The stored form.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Stored {
+    target: String,
+    generation: u64,
+    writer: String,
+    #[serde(default)]
+    recent: Vec<String>,
+}
+
+/// One pointer of a store.
+#[derive(Clone, Debug)]
+pub struct Pointer {
+    store: Store,
+    name: String,
+}
+
 impl Pointer {
-    pub(crate) fn new(store: Store, path: &str) -> Self {
-        Self { store, path: path.to_owned() }
+    pub(crate) fn new(store: Store, name: &str) -> Pointer {
+        Pointer {
+            store,
+            name: name.to_string(),
+        }
     }
 
-    /// The current value, or `None` if it was never set.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::Manifest`] if the object is not a pointer.
+    /// What it says, or `None` if it was never set.
     pub fn read(&self) -> Result<Option<PointerValue>> {
-        match self.store.get(&self.path) {
-            Ok(bytes) => Ok(Some(self.parse(&bytes)?)),
-            Err(error) if error.is_not_found() => Ok(None),
+        Ok(self.load()?.map(|(stored, version)| value(&stored, version)))
+    }
+
+    /// Moves the pointer to `target` if it still says `expected` (`None`: if it was never set).
+    pub fn swap(&self, expected: Option<&PointerValue>, target: &str) -> Result<Swap> {
+        check_path(target)?;
+        let full = self.store.full(&self.name)?;
+        match &self.store.backend {
+            Backend::Local(files) => self.swap_local(files, &full, expected, target),
+            Backend::Remote(remote) => self.swap_remote(remote, &full, expected, target),
+        }
+    }
+
+    /// Moves the pointer to `target`, whatever it says.
+    pub fn set(&self, target: &str) -> Result<PointerValue> {
+        let moved = self.update(|_| Some(target.to_string()))?;
+        moved.ok_or_else(|| StoreError::misuse(self.at(), "it was not moved"))
+    }
+
+    /// Moves the pointer to what `choose` makes of its value, asking again if another writer was faster. `None` leaves
+    /// it. Returns the value afterwards.
+    pub fn update(
+        &self,
+        mut choose: impl FnMut(Option<&PointerValue>) -> Option<String>,
+    ) -> Result<Option<PointerValue>> {
+        let mut current = self.read()?;
+        for _ in 0..MAX_RACES {
+            let Some(target) = choose(current.as_ref()) else {
+                return Ok(current);
+            };
+            match self.swap(current.as_ref(), &target)? {
+                Swap::Done(value) => return Ok(Some(value)),
+                Swap::Lost(now) => current = now,
+            }
+        }
+        Err(StoreError::Backend {
+            action: "move",
+            at: self.at(),
+            message: format!("{MAX_RACES} races lost in succession"),
+            transient: true,
+        })
+    }
+
+    fn at(&self) -> String {
+        self.store.describe(&self.name)
+    }
+
+    fn load(&self) -> Result<Option<(Stored, String)>> {
+        let full = self.store.full(&self.name)?;
+        match &self.store.backend {
+            Backend::Local(files) => self.load_local(files, &full),
+            Backend::Remote(remote) => {
+                let loaded = block_on(self.load_remote(remote, &full))?;
+                loaded
+                    .map_err(|error| remote.error("read", &full, &error))?
+                    .transpose()
+            }
+        }
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Stored> {
+        let broken = |reason: String| StoreError::misuse(self.at(), format!("it is no pointer: {reason}"));
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(broken(format!("{} bytes", bytes.len())));
+        }
+        let stored: Stored = serde_json::from_slice(bytes).map_err(|error| broken(error.to_string()))?;
+        check_path(&stored.target)?;
+        Ok(stored)
+    }
+
+    /// The value that follows `current`, and its bytes.
+    fn successor(&self, current: Option<&Stored>, target: &str) -> Result<(Stored, Vec<u8>)> {
+        let mut recent: Vec<String> = current.map(|stored| stored.recent.clone()).unwrap_or_default();
+        if let Some(stored) = current {
+            recent.push(stored.writer.clone());
+        }
+        let excess = recent.len().saturating_sub(RECENT);
+        recent.drain(..excess);
+        let stored = Stored {
+            target: target.to_string(),
+            generation: current.map_or(0, |stored| stored.generation) + 1,
+            writer: format!("{:016x}{:016x}", nonce(), nonce()),
+            recent,
+        };
+        let mut bytes =
+            serde_json::to_vec(&stored).map_err(|e| StoreError::misuse(self.at(), e.to_string()))?;
+        bytes.push(b'\n');
+        Ok((stored, bytes))
+    }
+
+    fn load_local(&self, files: &LocalFiles, full: &str) -> Result<Option<(Stored, String)>> {
+        let bytes = match files.get(full) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        let stored = self.parse(&bytes)?;
+        // The nonce is the version: no two writes have the same.
+        let version = stored.writer.clone();
+        Ok(Some((stored, version)))
+    }
+
+    fn swap_local(
+        &self,
+        files: &LocalFiles,
+        full: &str,
+        expected: Option<&PointerValue>,
+        target: &str,
+    ) -> Result<Swap> {
+        let path = files.path_for_writing(full)?;
+        files.make_directory(parent(&path))?;
+        let _lock = DirectoryLock::acquire(parent(&path))?;
+        let current = self.load_local(files, full)?;
+        if current.as_ref().map(|(_, version)| version) != expected.map(|value| &value.version) {
+            return Ok(Swap::Lost(
+                current.map(|(stored, version)| value(&stored, version)),
+            ));
+        }
+        let (stored, bytes) = self.successor(current.as_ref().map(|(stored, _)| stored), target)?;
+        files.put(full, &bytes)?;
+        let version = stored.writer.clone();
+        Ok(Swap::Done(value(&stored, version)))
+    }
+
+    async fn load_remote(
+        &self,
+        remote: &Remote,
+        full: &str,
+    ) -> BackendResult<Option<Result<(Stored, String)>>> {
+        match remote.get_with_version(full).await {
+            Ok((bytes, version)) => {
+                let version = version.unwrap_or_default();
+                Ok(Some(self.parse(&bytes).map(|stored| (stored, version))))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Moves the pointer to `target` if it still holds `expected`.
-    ///
-    /// # Errors
-    /// [`StoreError`]; losing the race is an outcome, not an error.
-    pub fn swap(&self, expected: Option<&PointerValue>, target: &str) -> Result<Swap> {
-        let value = PointerValue {
-            target: target.to_owned(),
-            generation: expected.map_or(0, |value| value.generation) + 1,
-            nonce: nonce(),
+    fn swap_remote(
+        &self,
+        remote: &Remote,
+        full: &str,
+        expected: Option<&PointerValue>,
+        target: &str,
+    ) -> Result<Swap> {
+        // The nonces of earlier writers are in the current value, so it is read first; a value that is not the expected
+        // one has lost already.
+        let current = self.load()?;
+        if current.as_ref().map(|(_, version)| version) != expected.map(|value| &value.version) {
+            return Ok(Swap::Lost(
+                current.map(|(stored, version)| value(&stored, version)),
+            ));
+        }
+        let (stored, bytes) = self.successor(current.as_ref().map(|(stored, _)| stored), target)?;
+        let bytes = bytes::Bytes::from(bytes);
+        let mode = || match expected {
+            Some(value) => unchanged(&value.version),
+            None => PutMode::Create,
         };
-        let bytes = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
-        let key = self.store.key(&self.path)?;
-        match &*self.store.backend {
-            Backend::Local(files) => {
-                let path = files.path_for_writing(&key)?;
-                files.make_directory(parent(&path))?;
-                let _lock = DirectoryLock::acquire(parent(&path))?;
-                let current = self.read()?;
-                if current.as_ref() != expected {
-                    return Ok(Swap::Lost(current));
-                }
-                files.put(&key, &bytes)?;
-                Ok(Swap::Done(value))
-            }
-            Backend::Remote(remote) => {
-                let version = match remote.get_versioned(&key) {
-                    Ok((held, version)) => {
-                        let held = self.parse(&held)?;
-                        if Some(&held) != expected {
-                            return Ok(Swap::Lost(Some(held)));
-                        }
-                        Some(version)
-                    }
-                    Err(error) if error.is_not_found() && expected.is_none() => None,
-                    Err(error) if error.is_not_found() => return Ok(Swap::Lost(None)),
-                    Err(error) => return Err(error),
-                };
-                match remote.swap(&key, bytes, version) {
-                    Ok(()) => Ok(Swap::Done(value)),
-                    Err(StoreError::Conflict { .. } | StoreError::Changed { .. }) => {
-                        // Our own lost answer looks like somebody else's success; the nonce tells.
-                        match self.read()? {
-                            Some(now) if now == value => Ok(Swap::Done(value)),
-                            now => Ok(Swap::Lost(now)),
-                        }
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-        }
-    }
-
-    /// Moves the pointer to `target` whatever it holds; the last writer wins.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn set(&self, target: &str) -> Result<PointerValue> {
-        let mut current = self.read()?;
+        let mut pauses = Pauses::new(remote.first_pause);
         loop {
-            match self.swap(current.as_ref(), target)? {
-                Swap::Done(value) => return Ok(value),
-                Swap::Lost(now) => current = now,
+            let put = block_on(remote.put_if(full, bytes.clone(), mode()))?;
+            let put = put.map_err(|error| remote.error("move", full, &error))?;
+            if let Conditional::Done(Some(version)) = put {
+                return Ok(Swap::Done(value(&stored, version)));
+            }
+            let now = self.load()?;
+            match now {
+                // Our own write, whose answer was lost or carried no version.
+                Some((there, version)) if there.writer == stored.writer => {
+                    return Ok(Swap::Done(value(&there, version)));
+                }
+                // Ours, and moved on since: the version is gone, so the value can be compared but not swapped from.
+                Some((there, _)) if there.recent.contains(&stored.writer) => {
+                    return Ok(Swap::Done(value(&stored, String::new())));
+                }
+                // Refused, yet nothing changed: some servers answer so to puts that raced and stored neither.
+                now if now.as_ref().map(|(_, version)| version) == expected.map(|value| &value.version) => {
+                    let pause = pauses.next().ok_or_else(|| StoreError::Backend {
+                        action: "move",
+                        at: self.at(),
+                        message: "the server refuses the condition although it holds".to_string(),
+                        transient: true,
+                    })?;
+                    std::thread::sleep(pause);
+                }
+                now => return Ok(Swap::Lost(now.map(|(stored, version)| value(&stored, version)))),
             }
         }
     }
+}
 
-    fn parse(&self, bytes: &[u8]) -> Result<PointerValue> {
-        serde_json::from_slice(bytes).map_err(|error| StoreError::Manifest {
-            at: self.store.describe(&self.path),
-            reason: format!("it is not a pointer: {error}"),
-        })
+fn value(stored: &Stored, version: String) -> PointerValue {
+    PointerValue {
+        target: stored.target.clone(),
+        generation: stored.generation,
+        version,
     }
 }

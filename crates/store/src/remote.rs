@@ -1,162 +1,422 @@
-//! Objects behind the `object_store` crate: S3 and memory.
+//! Objects behind object_store: S3 and compatible servers, and memory.
 //!
-//! Every call blocks its thread and maps the crate's errors to ours. A conditional create whose outcome is
-//! unknown (the answer was lost and the retry found the object) is settled by reading the object back.
+//! Adds to the backend what the facade promises: one classification of errors, retries of what the backend itself does
+//! not retry, and *resolution of unknown outcomes*. A conditional put whose answer was lost may have landed; the object
+//! is then read back and compared, so that our own success is never reported as somebody else's.
+//!
+//! Retry budget: a request is tried at most [`TRIES`] times within [`BUDGET`]. For S3 object_store spends that budget on
+//! statuses 408, 429, 5xx and refused connections; this layer only takes over errors object_store does not repeat.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::path::Path;
+use object_store::client::{HttpError, HttpErrorKind};
+use object_store::multipart::MultipartStore;
+use object_store::path::Path as ObjectPath;
 use object_store::{
-    Error as BackendError, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    UpdateVersion,
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 
 use crate::error::{Result, StoreError};
+use crate::lock::nonce;
 use crate::runtime::block_on;
 use crate::secrets::Secrets;
 use crate::store::{Created, ObjectMeta};
 
-/// One bucket.
-#[derive(Clone, Debug)]
+/// Most times one request is tried.
+pub(crate) const TRIES: usize = 10;
+/// Longest time after the first try at which another is begun.
+pub(crate) const BUDGET: Duration = Duration::from_secs(180);
+/// Pauses between tries.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+pub(crate) type BackendResult<T> = std::result::Result<T, object_store::Error>;
+
+/// One bucket, or one in-memory store.
 pub(crate) struct Remote {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    url: String,
-    secrets: Secrets,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) multipart: Arc<dyn MultipartStore>,
+    /// `s3://bucket` or `memory:///name`, for messages.
+    pub(crate) label: String,
+    pub(crate) secrets: Secrets,
+    /// Does the backend repeat failed requests itself?
+    pub(crate) backend_retries: bool,
+    pub(crate) first_pause: Duration,
 }
 
-/// Version of an object, for compare-and-swap.
-pub(crate) type Version = UpdateVersion;
+/// What a conditional put came to.
+pub(crate) enum Conditional {
+    /// It happened; the new version.
+    Done(Option<String>),
+    /// The condition did not hold, or it did and our own write of an earlier try is what broke it.
+    Refused,
+}
 
 impl Remote {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, url: String, secrets: Secrets) -> Self {
-        Self { store, url, secrets }
-    }
-
-    /// The object's masked address.
     pub(crate) fn at(&self, key: &str) -> String {
-        crate::mask(&if key.is_empty() { self.url.clone() } else { format!("{}/{key}", self.url) })
+        if key.is_empty() {
+            self.label.clone()
+        } else {
+            self.secrets.mask(&format!("{}/{key}", self.label))
+        }
     }
 
-    pub(crate) fn fail(&self, action: &'static str, key: &str, error: &BackendError) -> StoreError {
-        let (at, message) = (self.at(key), self.secrets.mask(&error.to_string()));
+    /// The facade's error for a failure of `action` on `key`.
+    pub(crate) fn error(&self, action: &'static str, key: &str, error: &object_store::Error) -> StoreError {
+        use object_store::Error as E;
+        let at = self.at(key);
         match error {
-            BackendError::NotFound { .. } => StoreError::NotFound { at },
-            BackendError::AlreadyExists { .. } => StoreError::Conflict { at },
-            BackendError::Precondition { .. } => StoreError::Changed { at },
-            BackendError::PermissionDenied { .. } | BackendError::Unauthenticated { .. } => {
-                StoreError::Denied { action, at, message }
+            E::NotFound { .. } => StoreError::NotFound { at },
+            E::Precondition { .. } => StoreError::Changed { at },
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => StoreError::Denied {
+                action,
+                at,
+                message: self.text(error),
+            },
+            _ => StoreError::Backend {
+                action,
+                at,
+                message: self.text(error),
+                transient: self.may_retry(error) || matches!(error, E::Generic { .. }),
+            },
+        }
+    }
+
+    /// The error and its causes in one line, without repetition and without secrets.
+    fn text(&self, error: &object_store::Error) -> String {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
             }
-            BackendError::Generic { .. } => StoreError::Backend { action, at, message, transient: true },
-            _ => StoreError::Backend { action, at, message, transient: false },
+            cause = error.source();
+        }
+        self.secrets.mask(&text)
+    }
+
+    /// Is another try of ours worth it? Only for what the backend does not repeat itself.
+    fn may_retry(&self, error: &object_store::Error) -> bool {
+        if !matches!(error, object_store::Error::Generic { .. }) {
+            return false;
+        }
+        if !self.backend_retries {
+            return true;
+        }
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            if let Some(http) = error.downcast_ref::<HttpError>() {
+                // Connect and Request were repeated already; an answer that cannot be decoded stays that way.
+                let kind = http.kind();
+                return matches!(
+                    kind,
+                    HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Unknown
+                );
+            }
+            cause = error.source();
+        }
+        false
+    }
+
+    /// Calls `attempt` until it succeeds, fails for good or the budget is spent.
+    pub(crate) async fn retrying<T, F>(&self, mut attempt: impl FnMut() -> F) -> BackendResult<T>
+    where
+        F: Future<Output = BackendResult<T>>,
+    {
+        let mut pauses = Pauses::new(self.first_pause);
+        loop {
+            match attempt().await {
+                Err(error) if self.may_retry(&error) => match pauses.next() {
+                    Some(pause) => {
+                        tracing::debug!(store = %self.label, error = %self.text(&error), "retrying");
+                        tokio::time::sleep(pause).await;
+                    }
+                    None => return Err(error),
+                },
+                other => return other,
+            }
         }
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Bytes> {
-        Ok(self.get_versioned(key)?.0)
+        block_on(self.get_with_version(key))?
+            .map(|(bytes, _)| bytes)
+            .map_err(|e| self.error("read", key, &e))
     }
 
-    pub(crate) fn get_versioned(&self, key: &str) -> Result<(Bytes, Version)> {
-        let path = Path::from(key);
-        let got = block_on(async {
-            let got = self.store.get(&path).await?;
-            let version = Version { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
-            Ok((got.bytes().await?, version))
-        })?;
-        got.map_err(|error| self.fail("read", key, &error))
+    pub(crate) async fn get_with_version(&self, key: &str) -> BackendResult<(Bytes, Option<String>)> {
+        let path = object_path(key)?;
+        self.retrying(|| async {
+            let found = self.objects.get(&path).await?;
+            let (size, version) = (found.meta.size, found.meta.e_tag.clone());
+            let bytes = found.bytes().await?;
+            check_length(size, bytes.len() as u64)?;
+            Ok((bytes, version))
+        })
+        .await
     }
 
-    /// Bytes `start..start+len`; with `etag`, only of that version of the object.
-    pub(crate) fn get_range(&self, key: &str, start: u64, len: usize, etag: Option<&str>) -> Result<Bytes> {
+    /// The bytes `start .. start + buffer.len()`, of version `etag` if one is named.
+    pub(crate) async fn read_into(
+        &self,
+        path: &ObjectPath,
+        start: u64,
+        buffer: &mut [u8],
+        etag: Option<&str>,
+    ) -> BackendResult<()> {
+        let end = start + buffer.len() as u64;
+        let mut filled = 0;
+        let mut pauses = Pauses::new(self.first_pause);
+        while filled < buffer.len() {
+            let before = filled;
+            let result = self.read_some(path, start..end, buffer, &mut filled, etag).await;
+            let Err(error) = result else { continue };
+            if !self.may_retry(&error) {
+                return Err(error);
+            }
+            // Progress renews the budget: a long transfer over a poor line is no endless loop.
+            if filled > before {
+                pauses = Pauses::new(self.first_pause);
+            }
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_some(
+        &self,
+        path: &ObjectPath,
+        range: std::ops::Range<u64>,
+        buffer: &mut [u8],
+        filled: &mut usize,
+        etag: Option<&str>,
+    ) -> BackendResult<()> {
         let options = GetOptions {
-            range: Some(GetRange::Bounded(start..start + len as u64)),
-            if_match: etag.map(str::to_owned),
+            range: Some(GetRange::Bounded(range.start + *filled as u64..range.end)),
+            if_match: etag.map(str::to_string),
             ..GetOptions::default()
         };
-        let path = Path::from(key);
-        let got = block_on(async { self.store.get_opts(&path, options).await?.bytes().await })?;
-        let bytes = got.map_err(|error| self.fail("read", key, &error))?;
-        if bytes.len() == len {
-            return Ok(bytes);
+        let found = self.objects.get_opts(path, options).await?;
+        let mut stream = found.into_stream();
+        while let Some(piece) = stream.try_next().await? {
+            let room = buffer
+                .get_mut(*filled..*filled + piece.len())
+                .ok_or_else(|| wrong("more bytes than asked for"))?;
+            room.copy_from_slice(&piece);
+            *filled += piece.len();
         }
-        let reason = format!("{len} bytes at {start} were asked for, {} came", bytes.len());
-        Err(StoreError::misuse(self.at(key), reason))
+        if *filled < buffer.len() {
+            Err(wrong("fewer bytes than asked for"))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn get_range(&self, key: &str, start: u64, len: usize) -> Result<Bytes> {
+        let mut buffer = vec![0; len];
+        let read = block_on(async { self.read_into(&object_path(key)?, start, &mut buffer, None).await })?;
+        read.map_err(|e| self.error("read", key, &e))?;
+        Ok(Bytes::from(buffer))
     }
 
     pub(crate) fn head(&self, key: &str) -> Result<Option<ObjectMeta>> {
-        let path = Path::from(key);
-        match block_on(self.store.head(&path))? {
-            Ok(meta) => Ok(Some(ObjectMeta { key: key.to_owned(), size: meta.size, etag: meta.e_tag })),
-            Err(BackendError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.fail("look at", key, &error)),
+        let found = block_on(async {
+            let path = object_path(key)?;
+            self.retrying(|| self.objects.head(&path)).await
+        })?;
+        match found {
+            Ok(meta) => Ok(Some(ObjectMeta {
+                key: key.to_string(),
+                size: meta.size,
+                etag: meta.e_tag,
+            })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.error("look at", key, &error)),
         }
     }
 
     pub(crate) fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
-        let path = Path::from(prefix);
-        let listed = block_on(self.store.list(Some(&path)).try_collect::<Vec<_>>())?;
-        let mut found: Vec<ObjectMeta> = listed
-            .map_err(|error| self.fail("list", prefix, &error))?
-            .into_iter()
-            .map(|meta| ObjectMeta { key: meta.location.to_string(), size: meta.size, etag: meta.e_tag })
-            .collect();
+        let listed = block_on(async {
+            let path = object_path(prefix)?;
+            self.retrying(|| async {
+                let mut found = Vec::new();
+                let mut stream = self.objects.list((!prefix.is_empty()).then_some(&path));
+                while let Some(meta) = stream.try_next().await? {
+                    found.push(ObjectMeta {
+                        key: meta.location.to_string(),
+                        size: meta.size,
+                        etag: meta.e_tag,
+                    });
+                }
+                Ok(found)
+            })
+            .await
+        })?;
+        let mut found = listed.map_err(|e| self.error("list", prefix, &e))?;
         found.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
     }
 
-    /// Names directly below `prefix`: what ends in `/` has more below it.
+    /// Names directly below `prefix`; those that only have objects below them end in `/`.
     pub(crate) fn children(&self, prefix: &str) -> Result<Vec<String>> {
-        let path = Path::from(prefix);
-        let listed = block_on(self.store.list_with_delimiter(Some(&path)))?;
-        let listed = listed.map_err(|error| self.fail("list", prefix, &error))?;
-        let name = |path: &Path| path.filename().unwrap_or_default().to_owned();
-        let folders = listed.common_prefixes.iter().map(|path| format!("{}/", name(path)));
-        let mut names: Vec<String> = folders.chain(listed.objects.iter().map(|meta| name(&meta.location))).collect();
+        let listed = block_on(async {
+            let path = object_path(prefix)?;
+            self.retrying(|| {
+                self.objects
+                    .list_with_delimiter((!prefix.is_empty()).then_some(&path))
+            })
+            .await
+        })?;
+        let listed = listed.map_err(|e| self.error("list", prefix, &e))?;
+        let last = |path: &ObjectPath| path.filename().unwrap_or_default().to_string();
+        let mut names: Vec<String> = listed.objects.iter().map(|meta| last(&meta.location)).collect();
+        names.extend(
+            listed
+                .common_prefixes
+                .iter()
+                .map(|path| format!("{}/", last(path))),
+        );
         names.sort();
         Ok(names)
     }
 
     pub(crate) fn delete(&self, key: &str) -> Result<bool> {
+        // Servers answer alike whether or not there was an object.
         let there = self.head(key)?.is_some();
-        let path = Path::from(key);
-        match block_on(self.store.delete(&path))? {
-            Ok(()) | Err(BackendError::NotFound { .. }) => Ok(there),
-            Err(error) => Err(self.fail("delete", key, &error)),
+        let deleted = block_on(async {
+            let path = object_path(key)?;
+            self.retrying(|| self.objects.delete(&path)).await
+        })?;
+        match deleted {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(there),
+            Err(error) => Err(self.error("delete", key, &error)),
         }
     }
 
     pub(crate) fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
-        let path = Path::from(key);
-        let put = block_on(self.store.put(&path, PutPayload::from(bytes)))?;
-        put.map(drop).map_err(|error| self.fail("write", key, &error))
+        let put = block_on(async {
+            let path = object_path(key)?;
+            self.retrying(|| self.objects.put(&path, PutPayload::from_bytes(bytes.clone())))
+                .await
+        })?;
+        put.map(drop).map_err(|e| self.error("write", key, &e))
     }
 
+    /// Creates the object unless one is there; a lost answer is resolved by reading back.
     pub(crate) fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
-        match self.put_if(key, bytes.clone(), PutMode::Create) {
-            Ok(()) => Ok(Created::New),
-            Err(StoreError::Conflict { at }) => {
-                if self.get(key)? == bytes { Ok(Created::AlreadyThere) } else { Err(StoreError::Conflict { at }) }
+        let created = block_on(async {
+            let mut pauses = Pauses::new(self.first_pause);
+            loop {
+                match self.put_if(key, bytes.clone(), PutMode::Create).await? {
+                    Conditional::Done(_) => return Ok(Some(Created::New)),
+                    Conditional::Refused => {}
+                }
+                match self.get_with_version(key).await {
+                    Ok((there, _)) => return Ok((there == bytes).then_some(Created::AlreadyThere)),
+                    // Some servers answer 409 to a put that raced with another and stored neither.
+                    Err(error @ object_store::Error::NotFound { .. }) => match pauses.next() {
+                        Some(pause) => tokio::time::sleep(pause).await,
+                        None => return Err(error),
+                    },
+                    Err(error) => return Err(error),
+                }
+            }
+        })?;
+        match created {
+            Ok(Some(created)) => Ok(created),
+            Ok(None) => Err(StoreError::Conflict { at: self.at(key) }),
+            Err(error) => Err(self.error("create", key, &error)),
+        }
+    }
+
+    /// One conditional put, repeated only while nobody can say whether it happened.
+    pub(crate) async fn put_if(&self, key: &str, bytes: Bytes, mode: PutMode) -> BackendResult<Conditional> {
+        let path = object_path(key)?;
+        let put = self
+            .retrying(|| {
+                let options = PutOptions {
+                    mode: mode.clone(),
+                    ..PutOptions::default()
+                };
+                self.objects
+                    .put_opts(&path, PutPayload::from_bytes(bytes.clone()), options)
+            })
+            .await;
+        match put {
+            Ok(done) => Ok(Conditional::Done(done.e_tag)),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(Conditional::Refused)
             }
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Replaces the object if it still is `version`, or creates it if there was none; [`StoreError::Changed`]
-    /// or [`StoreError::Conflict`] if another writer was first.
-    pub(crate) fn swap(&self, key: &str, bytes: Bytes, version: Option<Version>) -> Result<()> {
-        self.put_if(key, bytes, version.map_or(PutMode::Create, PutMode::Update))
+/// The condition "still version `etag`".
+pub(crate) fn unchanged(etag: &str) -> PutMode {
+    PutMode::Update(UpdateVersion {
+        e_tag: Some(etag.to_string()),
+        version: None,
+    })
+}
+
+/// The backend's form of an already checked key.
+pub(crate) fn object_path(key: &str) -> BackendResult<ObjectPath> {
+    Ok(ObjectPath::parse(key)?)
+}
+
+/// A short or long answer is as transient as a broken one.
+fn wrong(reason: &'static str) -> object_store::Error {
+    let cause = HttpError::new(HttpErrorKind::Interrupted, std::io::Error::other(reason));
+    object_store::Error::Generic {
+        store: "store",
+        source: Box::new(cause),
+    }
+}
+
+fn check_length(expected: u64, got: u64) -> BackendResult<()> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(wrong("an answer shorter or longer than announced"))
+    }
+}
+
+/// The pauses between tries: exponential with jitter, bounded in number and in time.
+pub(crate) struct Pauses {
+    start: Instant,
+    tries: usize,
+    pause: Duration,
+}
+
+impl Pauses {
+    pub(crate) fn new(first: Duration) -> Pauses {
+        Pauses {
+            start: Instant::now(),
+            tries: 1,
+            pause: first,
+        }
     }
 
-    fn put_if(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<()> {
-        let path = Path::from(key);
-        let options = PutOptions { mode, ..PutOptions::default() };
-        let put = block_on(self.store.put_opts(&path, PutPayload::from(bytes), options))?;
-        put.map(drop).map_err(|error| self.fail("write", key, &error))
-    }
-
-    pub(crate) fn begin_multipart(&self, key: &str) -> Result<Box<dyn MultipartUpload>> {
-        let path = Path::from(key);
-        block_on(self.store.put_multipart(&path))?.map_err(|error| self.fail("write", key, &error))
+    /// How long to wait before the next try; `None` if there should be none.
+    pub(crate) fn next(&mut self) -> Option<Duration> {
+        if self.tries >= TRIES || self.start.elapsed() > BUDGET {
+            return None;
+        }
+        self.tries += 1;
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        // Between half and all of it, so that writers who collided once do not collide again.
+        let jitter = (nonce() % 1000) as u32;
+        Some(pause / 2 + pause / 2000 * jitter)
     }
 }

@@ -1,37 +1,65 @@
-//! A remote object as random access bytes.
+//! Reading one remote object at any offset, by ranged GETs.
 
 use std::io;
+use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use tributary_tensorfile::ReadAt;
 
 use crate::error::{Result, StoreError};
-use crate::remote::Remote;
+use crate::remote::{Remote, object_path};
+use crate::runtime::block_on;
 
-/// Bytes of one request; larger reads are several requests side by side.
-const REQUEST_BYTES: usize = 8 << 20;
-/// Requests in flight for one read.
+/// Bytes of one GET; larger reads are split.
+const RANGE_BYTES: usize = 8 << 20;
+/// GETs of one read that are under way together.
 const IN_FLIGHT: usize = 8;
 
-/// One version of one object: if it is replaced meanwhile, reading fails instead of mixing two.
+/// One version of one remote object. If the object is replaced, reads fail instead of mixing versions.
 pub(crate) struct RemoteObject {
-    remote: Remote,
+    remote: Arc<Remote>,
     key: String,
     len: u64,
     etag: Option<String>,
 }
 
 impl RemoteObject {
-    pub(crate) fn open(remote: Remote, key: String) -> Result<Self> {
-        match remote.head(&key)? {
-            Some(meta) => Ok(Self { remote, key, len: meta.size, etag: meta.etag }),
-            None => Err(StoreError::NotFound { at: remote.at(&key) }),
-        }
+    /// Finds size and version of `key`.
+    pub(crate) fn open(remote: &Arc<Remote>, key: &str) -> Result<RemoteObject> {
+        let meta = remote
+            .head(key)?
+            .ok_or_else(|| StoreError::NotFound { at: remote.at(key) })?;
+        Ok(RemoteObject {
+            remote: Arc::clone(remote),
+            key: key.to_string(),
+            len: meta.size,
+            etag: meta.etag,
+        })
     }
 
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let bytes = self.remote.get_range(&self.key, offset, buffer.len(), self.etag.as_deref())?;
-        buffer.copy_from_slice(&bytes);
-        Ok(())
+    /// Fills `buffer` from `offset` on, in several GETs at once if it is large.
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            let reason = format!(
+                "{} bytes from {offset} on do not lie within its {}",
+                buffer.len(),
+                self.len
+            );
+            return Err(StoreError::misuse(self.remote.at(&self.key), reason));
+        }
+        let read = block_on(async {
+            let path = object_path(&self.key)?;
+            let pieces = buffer.chunks_mut(RANGE_BYTES).enumerate().map(|(index, piece)| {
+                let start = offset + (index * RANGE_BYTES) as u64;
+                self.remote.read_into(&path, start, piece, self.etag.as_deref())
+            });
+            stream::iter(pieces)
+                .buffer_unordered(IN_FLIGHT)
+                .try_collect::<()>()
+                .await
+        })?;
+        read.map_err(|error| self.remote.error("read", &self.key, &error))
     }
 }
 
@@ -40,31 +68,13 @@ impl ReadAt for RemoteObject {
         self.len
     }
 
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.len) {
-            let reason = format!("{} bytes at {offset} end behind the object's {}", buffer.len(), self.len);
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        match self.read(offset, buf) {
+            Err(StoreError::Misuse { at, reason }) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("{at}: {reason}"),
+            )),
+            other => other.map_err(io::Error::from),
         }
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        if buffer.len() <= REQUEST_BYTES {
-            return Ok(self.read(offset, buffer)?);
-        }
-        // Requests wait on the network, not on a core, so they get threads of their own.
-        for (round, wave) in buffer.chunks_mut(REQUEST_BYTES * IN_FLIGHT).enumerate() {
-            let start = offset + (round * REQUEST_BYTES * IN_FLIGHT) as u64;
-            let results: Vec<Result<()>> = std::thread::scope(|scope| {
-                let requests: Vec<_> = wave
-                    .chunks_mut(REQUEST_BYTES)
-                    .enumerate()
-                    .map(|(at, part)| scope.spawn(move || self.read(start + (at * REQUEST_BYTES) as u64, part)))
-                    .collect();
-                let lost = || Err(StoreError::misuse(self.remote.at(&self.key), "a reading thread died"));
-                requests.into_iter().map(|request| request.join().unwrap_or_else(|_| lost())).collect()
-            });
-            results.into_iter().collect::<Result<Vec<()>>>()?;
-        }
-        Ok(())
     }
 }

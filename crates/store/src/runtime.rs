@@ -27,7 +27,10 @@ fn runtime() -> Result<&'static Runtime> {
 /// Runs `future` to its end on the calling thread. An error, not a panic, inside an async context.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output> {
     if Handle::try_current().is_ok() {
-        return Err(StoreError::misuse("store", "called inside an async context; call it from a plain thread"));
+        return Err(StoreError::misuse(
+            "store",
+            "called inside an async context; call it from a plain thread",
+        ));
     }
     Ok(runtime()?.block_on(future))
 }

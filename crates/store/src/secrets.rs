@@ -8,7 +8,15 @@ use std::fmt;
 const BLANK: &str = "****";
 /// Query parameters whose value grants access; compared without case.
 const SIGNED: [&str; 9] = [
-    "x-amz-", "signature=", "awsaccesskeyid=", "sig=", "sv=", "token=", "access_key", "secret", "password=",
+    "x-amz-",
+    "signature=",
+    "awsaccesskeyid=",
+    "sig=",
+    "sv=",
+    "token=",
+    "access_key",
+    "secret",
+    "password=",
 ];
 
 /// `text` with the user part of every URL and the value of every signing query parameter replaced by `****`.
@@ -27,7 +35,8 @@ fn mask_users(text: &str) -> String {
     while let Some(start) = rest.find("://") {
         let (head, tail) = rest.split_at(start + 3);
         out.push_str(head);
-        let end = tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | '?' | '#'));
+        let end =
+            tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | '?' | '#'));
         let authority = &tail[..end.unwrap_or(tail.len())];
         rest = match user_end(authority) {
             Some(at) => {
@@ -47,7 +56,11 @@ fn user_end(authority: &str) -> Option<usize> {
     let host = authority.split('/').next().unwrap_or_default();
     host.rfind('@').or_else(|| {
         let (_, port) = host.rsplit_once(':')?;
-        if port.bytes().all(|byte| byte.is_ascii_digit()) { None } else { authority.rfind('@') }
+        if port.bytes().all(|byte| byte.is_ascii_digit()) {
+            None
+        } else {
+            authority.rfind('@')
+        }
     })
 }
 

@@ -1,272 +1,443 @@
-//! The store: objects by key below a root, local or remote.
+//! [`Store`]: one place where objects live, and the plain operations on them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::ObjectStore;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::multipart::MultipartStore;
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use tributary_tensorfile::{MappedFile, ReadAt};
 
+use crate::address::Address;
+use crate::credentials::S3Settings;
 use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
 use crate::key::{check_path, join};
-use crate::local::LocalFiles;
+use crate::local::{Durability, LocalFiles};
+use crate::manifest::MANIFEST;
+use crate::memory;
 use crate::pointer::Pointer;
-use crate::remote::Remote;
+use crate::remote::{BUDGET, FIRST_PAUSE, LONGEST_PAUSE, Remote, TRIES};
 use crate::remote_object::RemoteObject;
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, mask};
 use crate::writer::{ObjectWriter, RegionWriter};
 
-/// A root under which objects lie; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Store {
-    pub(crate) backend: Arc<Backend>,
-    pub(crate) prefix: String,
-}
+/// Set to `process` to leave local writes to the operating system instead of syncing them ([`Durability`]).
+const DURABILITY_VARIABLE: &str = "TRIBUTARY_DURABILITY";
 
-#[derive(Debug)]
-pub(crate) enum Backend {
-    Local(LocalFiles),
-    Remote(Remote),
-}
-
-/// What is known of an object without reading it.
+/// Size and name of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
-    /// Key below the store's root.
+    /// Its key, relative to the store that was asked.
     pub key: String,
-    /// Length in bytes.
+    /// Bytes.
     pub size: u64,
-    /// The server's version mark, where there is one.
+    /// The server's version tag, where it has one.
     pub etag: Option<String>,
 }
 
-/// Outcome of a conditional create that did not fail.
+/// What a conditional create came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// The object is new.
+    /// The object was not there before.
     New,
-    /// The object was there with the same content: an earlier try of ours, or an equal writer.
+    /// The object was there with the same bytes (perhaps from an earlier try of ours).
     AlreadyThere,
 }
 
+#[derive(Clone)]
+pub(crate) enum Backend {
+    Local(LocalFiles),
+    Remote(Arc<Remote>),
+}
+
+/// One place where objects live: a local directory, a bucket with a prefix, or memory.
+///
+/// Cheap to clone; all calls block and may come from any plain thread. Keys are relative paths
+/// ([`crate::check_path`]) below the store's own place.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) backend: Backend,
+    pub(crate) prefix: String,
+}
+
 impl Store {
-    /// Opens `s3://bucket/prefix`, `file:///path`, `memory://name/prefix` (of this process) or a plain path.
-    /// For S3, credentials, region and endpoint come from `AWS_*` variables and `~/.aws`.
+    /// Opens `s3://bucket/prefix`, `file:///path`, a plain path or `memory:///name`. Nothing is read or made yet.
+    ///
+    /// For S3, credentials and endpoint come from the usual AWS variables (`AWS_ACCESS_KEY_ID`,
+    /// `AWS_ENDPOINT_URL_S3`, ...) and from `~/.aws/credentials` and `~/.aws/config` (`AWS_PROFILE`).
     ///
     /// # Errors
-    /// [`StoreError::Address`] saying what would do. Nothing is read or written yet.
-    pub fn open(address: &str) -> Result<Self> {
-        crate::address::open(address)
+    /// [`StoreError::Address`] if the address is not understood or its credentials cannot be found.
+    pub fn open(url: &str) -> Result<Store> {
+        match Address::parse(url)? {
+            Address::Local(root) => {
+                let durability = match std::env::var(DURABILITY_VARIABLE).as_deref() {
+                    Ok("process") => Durability::Process,
+                    _ => Durability::Device,
+                };
+                Ok(Store {
+                    backend: Backend::Local(LocalFiles::new(root, durability)),
+                    prefix: String::new(),
+                })
+            }
+            Address::Memory { name, prefix } => {
+                let label = format!("memory://{name}");
+                Ok(Self::remote(
+                    memory::named(&name),
+                    label,
+                    Secrets::default(),
+                    false,
+                    prefix,
+                ))
+            }
+            Address::S3 { bucket, prefix } => open_s3(url, &bucket, prefix),
+        }
     }
 
-    /// A store over any backend of the `object_store` crate; `url` names it in messages.
-    pub fn from_object_store(store: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self::remote(Remote::new(store, url.to_owned(), Secrets::default()), "")
+    /// A store on any backend that has multipart uploads, called `url` in messages; for tests with faults injected.
+    pub fn from_object_store<T: ObjectStore + MultipartStore>(backend: Arc<T>, url: &str) -> Store {
+        let mut store = Self::remote(backend, mask(url), Secrets::default(), false, String::new());
+        if let Backend::Remote(remote) = &mut store.backend
+            && let Some(remote) = Arc::get_mut(remote)
+        {
+            // Nothing far away to be kind to.
+            remote.first_pause = std::time::Duration::from_millis(1);
+        }
+        store
     }
 
-    pub(crate) fn local(files: LocalFiles) -> Self {
-        Self { backend: Arc::new(Backend::Local(files)), prefix: String::new() }
+    fn remote<T: ObjectStore + MultipartStore>(
+        backend: Arc<T>,
+        label: String,
+        secrets: Secrets,
+        backend_retries: bool,
+        prefix: String,
+    ) -> Store {
+        let remote = Remote {
+            objects: Arc::clone(&backend) as Arc<dyn ObjectStore>,
+            multipart: backend,
+            label,
+            secrets,
+            backend_retries,
+            first_pause: FIRST_PAUSE,
+        };
+        Store {
+            backend: Backend::Remote(Arc::new(remote)),
+            prefix,
+        }
     }
 
-    pub(crate) fn remote(remote: Remote, prefix: &str) -> Self {
-        Self { backend: Arc::new(Backend::Remote(remote)), prefix: prefix.to_owned() }
+    /// The same place with another promise for local writes; no effect on other backends.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Store {
+        if let Backend::Local(files) = &mut self.backend {
+            files.durability = durability;
+        }
+        self
     }
 
-    /// The store whose root is `path` below this one's.
+    /// The place `path` below this one.
     ///
     /// # Errors
     /// [`StoreError::UnsafePath`].
-    pub fn child(&self, path: &str) -> Result<Self> {
-        Ok(Self { backend: Arc::clone(&self.backend), prefix: self.key(path)? })
+    pub fn child(&self, path: &str) -> Result<Store> {
+        Ok(Store {
+            backend: self.backend.clone(),
+            prefix: self.full(path)?,
+        })
     }
 
-    pub(crate) fn key(&self, path: &str) -> Result<String> {
-        check_path(path)?;
-        Ok(join(&self.prefix, path))
-    }
-
-    /// The address, credentials masked.
+    /// The address, fit for printing: a path, or a URL without credentials.
     pub fn url(&self) -> String {
-        match &*self.backend {
-            Backend::Local(files) => files.path(&self.prefix).display().to_string(),
+        match &self.backend {
+            Backend::Local(files) => mask(&files.path(&self.prefix).display().to_string()),
+            Backend::Remote(remote) if self.prefix.is_empty() => mask(&remote.label),
             Backend::Remote(remote) => remote.at(&self.prefix),
         }
     }
 
-    /// The address of an object, for messages.
-    pub fn describe(&self, path: &str) -> String {
-        format!("{}/{path}", self.url())
-    }
-
-    /// The root's path, if it is local.
+    /// The directory on this machine, if that is what this store is.
     pub fn local_path(&self) -> Option<PathBuf> {
-        match &*self.backend {
+        match &self.backend {
             Backend::Local(files) => Some(files.path(&self.prefix)),
             Backend::Remote(_) => None,
         }
     }
 
-    /// The whole object.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn get(&self, path: &str) -> Result<Bytes> {
-        let key = self.key(path)?;
-        match &*self.backend {
-            Backend::Local(files) => files.get(&key),
-            Backend::Remote(remote) => remote.get(&key),
+    /// The backend's key for `key`, checked.
+    pub(crate) fn full(&self, key: &str) -> Result<String> {
+        check_path(key)?;
+        let full = join(&self.prefix, key);
+        check_path(&full)?;
+        Ok(full)
+    }
+
+    /// The backend's prefix for `prefix`, which may be empty or end in `/`.
+    fn full_prefix(&self, prefix: &str) -> Result<String> {
+        let prefix = prefix.trim_end_matches('/');
+        let full = join(&self.prefix, prefix);
+        if !full.is_empty() {
+            check_path(&full)?;
+        }
+        if !prefix.is_empty() {
+            check_path(prefix)?;
+        }
+        Ok(full)
+    }
+
+    /// `key` as a message should name it: credentials masked.
+    pub fn describe(&self, key: &str) -> String {
+        let full = join(&self.prefix, key);
+        match &self.backend {
+            Backend::Local(files) => files.path(&full).display().to_string(),
+            Backend::Remote(remote) => remote.at(&full),
         }
     }
 
-    /// Bytes `start..start+len` of an object.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn get_range(&self, path: &str, start: u64, len: usize) -> Result<Bytes> {
-        let key = self.key(path)?;
-        match &*self.backend {
-            Backend::Local(files) => files.get_range(&key, start, len),
-            Backend::Remote(remote) => remote.get_range(&key, start, len, None),
+    /// All bytes of `key`.
+    pub fn get(&self, key: &str) -> Result<Bytes> {
+        let full = self.full(key)?;
+        match &self.backend {
+            Backend::Local(files) => files.get(&full),
+            Backend::Remote(remote) => remote.get(&full),
         }
     }
 
-    /// The object's size, or `None` if there is none.
+    /// The `len` bytes of `key` from `start` on.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub fn head(&self, path: &str) -> Result<Option<ObjectMeta>> {
-        let key = self.key(path)?;
-        let found = match &*self.backend {
-            Backend::Local(files) => files.head(&key)?,
-            Backend::Remote(remote) => remote.head(&key)?,
+    /// [`StoreError::Misuse`] if they do not all lie within it.
+    pub fn get_range(&self, key: &str, start: u64, len: usize) -> Result<Bytes> {
+        let full = self.full(key)?;
+        let size = self
+            .head(key)?
+            .ok_or_else(|| StoreError::NotFound {
+                at: self.describe(key),
+            })?
+            .size;
+        if start.checked_add(len as u64).is_none_or(|end| end > size) {
+            let reason = format!("{len} bytes from {start} on do not lie within its {size}");
+            return Err(StoreError::misuse(self.describe(key), reason));
+        }
+        match &self.backend {
+            Backend::Local(files) => files.get_range(&full, start, len),
+            Backend::Remote(remote) => remote.get_range(&full, start, len),
+        }
+    }
+
+    /// Size of `key`, or `None` if there is no such object.
+    pub fn head(&self, key: &str) -> Result<Option<ObjectMeta>> {
+        let full = self.full(key)?;
+        let found = match &self.backend {
+            Backend::Local(files) => files.head(&full)?,
+            Backend::Remote(remote) => remote.head(&full)?,
         };
-        Ok(found.map(|meta| ObjectMeta { key: path.to_owned(), ..meta }))
+        Ok(found.map(|meta| ObjectMeta {
+            key: key.to_string(),
+            ..meta
+        }))
     }
 
-    /// All objects below the folder `path` (the root if empty), sorted by key; keys are below this root.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn list(&self, path: &str) -> Result<Vec<ObjectMeta>> {
-        let key = if path.is_empty() { self.prefix.clone() } else { self.key(path)? };
-        let found = match &*self.backend {
-            Backend::Local(files) => files.list(&key)?,
-            Backend::Remote(remote) => remote.list(&key)?,
+    /// All objects below the directory `prefix` (`""` for all), sorted by key; keys are relative to this store.
+    pub fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
+        let full = self.full_prefix(prefix)?;
+        let mut found = match &self.backend {
+            Backend::Local(files) => files.list(&full)?,
+            Backend::Remote(remote) => remote.list(&full)?,
         };
-        let skip = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
-        Ok(found.into_iter().map(|meta| ObjectMeta { key: meta.key[skip..].to_owned(), ..meta }).collect())
+        if !self.prefix.is_empty() {
+            for meta in &mut found {
+                meta.key.drain(..self.prefix.len() + 1);
+            }
+        }
+        Ok(found)
     }
 
-    /// Names directly below the folder `path` (the root if empty); folders end in `/`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn children(&self, path: &str) -> Result<Vec<String>> {
-        let key = if path.is_empty() { self.prefix.clone() } else { self.key(path)? };
-        match &*self.backend {
-            Backend::Local(files) => files.children(&key),
-            Backend::Remote(remote) => remote.children(&key),
+    /// Names directly below the directory `prefix`, sorted; those that have objects below them end in `/`.
+    pub fn children(&self, prefix: &str) -> Result<Vec<String>> {
+        let full = self.full_prefix(prefix)?;
+        match &self.backend {
+            Backend::Local(files) => files.children(&full),
+            Backend::Remote(remote) => remote.children(&full),
         }
     }
 
-    /// Removes an object; whether it was there.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn delete(&self, path: &str) -> Result<bool> {
-        let key = self.key(path)?;
-        match &*self.backend {
-            Backend::Local(files) => files.delete(&key),
-            Backend::Remote(remote) => remote.delete(&key),
+    /// Removes `key`; whether it was there.
+    pub fn delete(&self, key: &str) -> Result<bool> {
+        let full = self.full(key)?;
+        match &self.backend {
+            Backend::Local(files) => files.delete(&full),
+            Backend::Remote(remote) => remote.delete(&full),
         }
     }
 
-    /// Removes every object below this root.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Removes every object of this store, manifests first, so that no artifact is ever seen without its objects.
     pub fn delete_all(&self) -> Result<()> {
-        for meta in self.list("")? {
+        let (manifests, objects): (Vec<ObjectMeta>, Vec<ObjectMeta>) = self
+            .list("")?
+            .into_iter()
+            .partition(|meta| meta.key.rsplit('/').next() == Some(MANIFEST));
+        for meta in manifests.iter().chain(&objects) {
             self.delete(&meta.key)?;
         }
-        if let Backend::Local(files) = &*self.backend {
-            files.prune(&self.prefix);
-        }
+        self.prune();
         Ok(())
     }
 
-    /// Writes an object, replacing what is there; readers see the old or the new one, never a mixture.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
-        let (key, bytes) = (self.key(path)?, bytes.into());
-        match &*self.backend {
-            Backend::Local(files) => files.put(&key, &bytes),
-            Backend::Remote(remote) => remote.put(&key, bytes),
+    /// Removes empty local directories at this place and above; nothing on servers, which have no directories.
+    pub(crate) fn prune(&self) {
+        if let Backend::Local(files) = &self.backend {
+            files.prune(&self.prefix);
         }
     }
 
-    /// Writes an object unless one is there.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] if one is there with other content.
-    pub fn create(&self, path: &str, bytes: impl Into<Bytes>) -> Result<Created> {
-        let (key, bytes) = (self.key(path)?, bytes.into());
-        match &*self.backend {
-            Backend::Local(files) => files.create(&key, &bytes),
-            Backend::Remote(remote) => remote.create(&key, bytes),
+    /// Creates or replaces `key` in one step.
+    pub fn put(&self, key: &str, bytes: impl Into<Bytes>) -> Result<()> {
+        let full = self.full(key)?;
+        let bytes = bytes.into();
+        match &self.backend {
+            Backend::Local(files) => files.put(&full, &bytes),
+            Backend::Remote(remote) => remote.put(&full, bytes),
         }
     }
 
-    /// Random access to an object: mapped if local, ranged requests if remote.
+    /// Creates `key` unless it is there with other content.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] and the like.
-    pub fn reader(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
-        let key = self.key(path)?;
-        match &*self.backend {
+    /// [`StoreError::Conflict`] if another content is there; it is left as it was.
+    pub fn create(&self, key: &str, bytes: impl Into<Bytes>) -> Result<Created> {
+        let full = self.full(key)?;
+        let bytes = bytes.into();
+        match &self.backend {
+            Backend::Local(files) => files.create(&full, &bytes),
+            Backend::Remote(remote) => remote.create(&full, bytes),
+        }
+    }
+
+    /// Random access to `key`: a map of a local file, ranged GETs (large ones in parallel) otherwise.
+    pub fn reader(&self, key: &str) -> Result<Arc<dyn ReadAt>> {
+        let full = self.full(key)?;
+        match &self.backend {
             Backend::Local(files) => {
-                let path = files.path(&key);
-                // Asked first, so that the error is ours and says which file.
-                if files.head(&key)?.is_none() {
-                    return Err(StoreError::NotFound { at: path.display().to_string() });
+                let path = files.path(&full);
+                if files.head(&full)?.is_none() {
+                    return Err(StoreError::NotFound {
+                        at: path.display().to_string(),
+                    });
                 }
-                let mapped = MappedFile::open(&path).map_err(|error| StoreError::misuse(path.display(), error.to_string()))?;
+                let mapped = MappedFile::open(&path).map_err(|error| StoreError::Backend {
+                    action: "map",
+                    at: path.display().to_string(),
+                    message: error.to_string(),
+                    transient: false,
+                })?;
                 Ok(Arc::new(mapped))
             }
-            Backend::Remote(remote) => Ok(Arc::new(RemoteObject::open(remote.clone(), key)?)),
+            Backend::Remote(remote) => Ok(Arc::new(RemoteObject::open(remote, &full)?)),
         }
     }
 
-    /// A new object, written from front to back; it appears when the writer is finished.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn writer(&self, path: &str) -> Result<ObjectWriter> {
-        ObjectWriter::begin(self, path)
+    /// Starts writing `key`; it appears when [`ObjectWriter::finish`] succeeds, and not otherwise.
+    pub fn writer(&self, key: &str) -> Result<ObjectWriter> {
+        ObjectWriter::begin(self, key)
     }
 
-    /// A new object of `len` bytes, written in any order from several threads.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn region_writer(&self, path: &str, len: u64) -> Result<RegionWriter> {
-        RegionWriter::begin(self, path, len)
+    /// Starts writing `key`, of `len` bytes, in any order and from several threads; it appears when
+    /// [`RegionWriter::finish`](crate::PositionedWriter::finish) succeeds, and not otherwise.
+    pub fn region_writer(&self, key: &str, len: u64) -> Result<RegionWriter> {
+        RegionWriter::begin(self, key, len)
     }
 
-    /// The files directly at this root, as the tensor readers want them.
+    /// These objects as the files of a model directory.
     pub fn directory(&self) -> StoreDirectory {
         StoreDirectory::new(self.clone())
     }
 
-    /// The movable name `path`.
+    /// The pointer called `name`.
     ///
     /// # Errors
     /// [`StoreError::UnsafePath`].
-    pub fn pointer(&self, path: &str) -> Result<Pointer> {
-        self.key(path)?;
-        Ok(Pointer::new(self.clone(), path))
+    pub fn pointer(&self, name: &str) -> Result<Pointer> {
+        self.full(name)?;
+        Ok(Pointer::new(self.clone(), name))
     }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.url())
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url())
+    }
+}
+
+fn open_s3(url: &str, bucket: &str, prefix: String) -> Result<Store> {
+    let settings = S3Settings::from_environment();
+    let secrets = settings.secrets();
+    let fail = |reason: String| StoreError::Address {
+        address: mask(url),
+        reason: secrets.mask(&reason),
+    };
+    if settings.access_key.is_none()
+        && let Some(name) = &settings.unsupported
+    {
+        return Err(fail(format!(
+            "the AWS profile uses {name}, which this program does not follow; run \
+             `eval \"$(aws configure export-credentials --format env)\"` first"
+        )));
+    }
+    let anonymous = std::env::var("AWS_SKIP_SIGNATURE").is_ok_and(|value| value == "true");
+    if settings.access_key.is_none() && settings.endpoint.is_some() && !anonymous {
+        return Err(fail(
+            "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials"
+                .to_string(),
+        ));
+    }
+    let retry = RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: FIRST_PAUSE,
+            max_backoff: LONGEST_PAUSE,
+            base: 2.0,
+        },
+        max_retries: TRIES - 1,
+        retry_timeout: BUDGET,
+    };
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_retry(retry)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        // One request carries at most one part; the default of 30 s is short for a poor line.
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), "120s")
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "10s");
+    if let (Some(key), Some(secret)) = (&settings.access_key, &settings.secret_key) {
+        builder = builder.with_access_key_id(key).with_secret_access_key(secret);
+    }
+    if let Some(token) = &settings.session_token {
+        builder = builder.with_token(token);
+    }
+    if let Some(region) = &settings.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        let plain = endpoint.to_ascii_lowercase().starts_with("http://");
+        builder = builder
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
+            .with_endpoint(endpoint)
+            .with_allow_http(plain);
+    }
+    let backend = builder.build().map_err(|error| fail(error.to_string()))?;
+    Ok(Store::remote(
+        Arc::new(backend),
+        format!("s3://{bucket}"),
+        secrets,
+        true,
+        prefix,
+    ))
 }

@@ -1,142 +1,431 @@
-//! Reading an artifact again and naming what is wrong, object and byte range.
+//! Re-reading what was published: every object, every chunk, named by object and byte range where it is wrong.
 
-use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use serde::Serialize;
+use tributary_tensorfile::ReadAt;
 
 use crate::artifact::Artifact;
-use crate::digest::{CHUNK_BYTES, Digest, PieceHasher, pieces};
-use crate::error::Result;
-use crate::manifest::ObjectEntry;
+use crate::digest::{CHUNK_BYTES, Digest, PieceHasher, from_chunks};
+use crate::error::{Result, StoreError};
+use crate::manifest::{MANIFEST, ObjectEntry};
 
-/// How much is read.
+/// Chunks read and hashed at once.
+const THREADS: usize = 4;
+/// A mapped chunk is hashed in pieces of this size, so that a file cut short meanwhile is met early.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// How much of an artifact is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Presence and size of every object.
+    /// Names and sizes only.
     Sizes,
+    /// Names and sizes of all, and the chunks whose number a seeded choice of so many in a thousand falls on.
+    Sample {
+        /// Chunks read, in thousandths.
+        per_mille: u32,
+        /// Another seed reads other chunks.
+        seed: u64,
+    },
     /// Every byte.
     Full,
 }
 
-/// How far a verification has come.
+/// How far a verification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifyProgress {
-    /// Bytes read.
+    /// Bytes read so far.
     pub bytes: u64,
-    /// Bytes to read.
+    /// Bytes that will be read.
     pub total: u64,
 }
 
-/// What is wrong with an object.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case", tag = "problem")]
-pub enum ProblemKind {
-    /// It is not there.
-    Missing,
-    /// It has another length.
-    Size {
-        /// Length in the manifest.
-        expected: u64,
-        /// Length found.
-        found: u64,
-    },
-    /// Its bytes differ.
-    Bytes {
-        /// First byte of the wrong range.
-        start: u64,
-        /// One past its last byte.
-        end: u64,
-        /// Digest in the manifest.
-        expected: String,
-        /// Digest of the stored bytes.
-        found: String,
-    },
-}
-
-/// One fault.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
-    /// Path of the object below the artifact's root.
-    pub path: String,
-    /// The fault.
-    #[serde(flatten)]
-    pub kind: ProblemKind,
-}
-
-/// Result of a verification.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Objects looked at.
+    /// Objects in the manifest.
     pub objects: u64,
-    /// Bytes read.
+    /// Bytes that were read.
     pub bytes: u64,
-    /// Faults, in order of path and position; none if the artifact is whole.
+    /// Everything that is wrong, by path and offset.
     pub problems: Vec<Problem>,
+    /// Objects at the place that the manifest does not list: harmless, but not part of the artifact.
+    pub strays: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether no fault was found.
+    /// Is every object what was published (as far as it was read)?
     pub fn is_whole(&self) -> bool {
         self.problems.is_empty()
     }
 }
 
-pub(crate) fn verify(artifact: &Artifact, depth: Depth, progress: &dyn Fn(VerifyProgress)) -> Result<VerifyReport> {
-    let objects = &artifact.manifest().objects;
-    let total = if depth == Depth::Full { artifact.manifest().total_bytes() } else { 0 };
-    let mut report = VerifyReport { objects: objects.len() as u64, bytes: 0, problems: Vec::new() };
-    for object in objects {
-        let mut fault = |kind| report.problems.push(Problem { path: object.path.clone(), kind });
-        let found = artifact.store().head(&object.path)?;
-        match found {
-            None => fault(ProblemKind::Missing),
-            Some(meta) if meta.size != object.size => {
-                fault(ProblemKind::Size { expected: object.size, found: meta.size });
+/// One thing that is wrong with one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Path within the artifact.
+    pub path: String,
+    /// What is wrong.
+    #[serde(flatten)]
+    pub kind: ProblemKind,
+}
+
+/// What is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "problem")]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// It is not there.
+    Missing,
+    /// It ends too early or goes on past its end.
+    Size {
+        /// Bytes in the manifest.
+        expected: u64,
+        /// Bytes there.
+        found: u64,
+    },
+    /// The bytes `start..end` are not those that were published.
+    Bytes {
+        /// First byte of the chunk.
+        start: u64,
+        /// One past its last byte.
+        end: u64,
+        /// Digest in the manifest.
+        expected: String,
+        /// Digest of what is there.
+        found: String,
+    },
+    /// The bytes `start..end` cannot be read.
+    Unreadable {
+        /// First byte of the chunk.
+        start: u64,
+        /// One past its last byte.
+        end: u64,
+        /// The backend's words.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = &self.path;
+        match &self.kind {
+            ProblemKind::Missing => write!(f, "{path}: missing"),
+            ProblemKind::Size { expected, found } if found < expected => {
+                write!(f, "{path}: bytes {found}..{expected} are missing")
             }
-            Some(_) if depth == Depth::Sizes => {}
-            Some(_) => {
-                let mut done = report.bytes;
-                let problems = read_again(artifact, object, &mut |bytes| {
-                    done += bytes;
-                    progress(VerifyProgress { bytes: done, total });
-                })?;
-                report.problems.extend(problems);
-                report.bytes += object.size;
+            ProblemKind::Size { expected, found } => {
+                write!(f, "{path}: bytes {expected}..{found} were not published")
+            }
+            ProblemKind::Bytes {
+                start,
+                end,
+                expected,
+                found,
+            } => {
+                write!(
+                    f,
+                    "{path}: bytes {start}..{end} changed (digest {found}, published {expected})"
+                )
+            }
+            ProblemKind::Unreadable { start, end, reason } => {
+                write!(f, "{path}: bytes {start}..{end} cannot be read: {reason}")
             }
         }
     }
+}
+
+/// One chunk to be read.
+struct Task {
+    object: usize,
+    chunk: usize,
+    start: u64,
+    end: u64,
+    expected: Digest,
+}
+
+pub(crate) fn verify(
+    artifact: &Artifact,
+    depth: Depth,
+    progress: &dyn Fn(VerifyProgress),
+) -> Result<VerifyReport> {
+    let objects = &artifact.manifest().objects;
+    let mut report = VerifyReport {
+        objects: objects.len() as u64,
+        ..VerifyReport::default()
+    };
+    report.strays = strays(artifact)?;
+    let mut readers: Vec<Option<Arc<dyn ReadAt>>> = Vec::with_capacity(objects.len());
+    let mut tasks = Vec::new();
+    for (index, entry) in objects.iter().enumerate() {
+        let reader = open(artifact, entry, depth, &mut report.problems)?;
+        if reader.is_some() {
+            tasks.extend(chunk_tasks(index, entry, depth));
+        }
+        readers.push(reader);
+    }
+    // Only bytes that are there can be read; the rest is reported as truncated.
+    tasks.retain(|task| {
+        readers[task.object]
+            .as_ref()
+            .is_some_and(|reader| task.end <= reader.len())
+    });
+    report.bytes = run(artifact, &tasks, &readers, &mut report.problems, progress);
+    report
+        .problems
+        .sort_by(|a, b| (&a.path, start_of(&a.kind)).cmp(&(&b.path, start_of(&b.kind))));
     Ok(report)
 }
 
-fn read_again(artifact: &Artifact, object: &ObjectEntry, advance: &mut dyn FnMut(u64)) -> Result<Vec<Problem>> {
-    let expected = object.digests().map(|(_, chunks)| chunks).unwrap_or_default();
-    let reader = artifact.store().reader(&object.path)?;
-    let mut problems = Vec::new();
-    let chunks: Vec<u64> = (0..pieces(object.size, CHUNK_BYTES)).collect();
-    // A few chunks side by side keep both cores or the network busy; memory stays at their number.
-    for wave in chunks.chunks(rayon::current_num_threads().max(4)) {
-        let found: Vec<Result<Digest>> = wave
-            .par_iter()
-            .map(|&chunk| {
-                let start = chunk * CHUNK_BYTES;
-                let len = (object.size - start).min(CHUNK_BYTES) as usize;
-                let mut bytes = vec![0; len];
-                reader
-                    .read_at(start, &mut bytes)
-                    .map_err(|source| crate::StoreError::io("read", artifact.store().describe(&object.path), source))?;
-                let digest = PieceHasher::of(start, &bytes);
-                Ok(if chunks.len() == 1 { digest.alone } else { digest.inner })
-            })
-            .collect();
-        for (&chunk, found) in wave.iter().zip(found) {
-            let found = found?;
-            let start = chunk * CHUNK_BYTES;
-            let end = (start + CHUNK_BYTES).min(object.size);
-            advance(end - start);
-            if expected.get(chunk as usize) != Some(&found) {
-                let expected = expected.get(chunk as usize).map(|digest| digest.to_hex()).unwrap_or_default();
-                let kind = ProblemKind::Bytes { start, end, expected, found: found.to_hex() };
-                problems.push(Problem { path: object.path.clone(), kind });
+fn start_of(kind: &ProblemKind) -> u64 {
+    match kind {
+        ProblemKind::Missing => 0,
+        ProblemKind::Size { expected, found } => *expected.min(found),
+        ProblemKind::Bytes { start, .. } | ProblemKind::Unreadable { start, .. } => *start,
+    }
+}
+
+fn strays(artifact: &Artifact) -> Result<Vec<String>> {
+    let listed: BTreeSet<&str> = artifact
+        .manifest()
+        .objects
+        .iter()
+        .map(|entry| entry.path.as_str())
+        .collect();
+    let there = artifact.store().list("")?;
+    let keys = there.into_iter().map(|meta| meta.key);
+    Ok(keys
+        .filter(|key| key != MANIFEST && !listed.contains(key.as_str()))
+        .collect())
+}
+
+/// Looks at one object's size; opens it if its bytes are wanted.
+fn open(
+    artifact: &Artifact,
+    entry: &ObjectEntry,
+    depth: Depth,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<Arc<dyn ReadAt>>> {
+    let mut problem = |kind| {
+        problems.push(Problem {
+            path: entry.path.clone(),
+            kind,
+        })
+    };
+    let (expected, found, reader) = if depth == Depth::Sizes {
+        match artifact.store().head(&entry.path)? {
+            None => {
+                problem(ProblemKind::Missing);
+                return Ok(None);
             }
+            Some(meta) => (entry.size, meta.size, None),
+        }
+    } else {
+        match artifact.store().reader(&entry.path) {
+            Err(error) if error.is_not_found() => {
+                problem(ProblemKind::Missing);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+            Ok(reader) => (entry.size, reader.len(), Some(reader)),
+        }
+    };
+    if expected != found {
+        problem(ProblemKind::Size { expected, found });
+    }
+    Ok(reader)
+}
+
+fn chunk_tasks(object: usize, entry: &ObjectEntry, depth: Depth) -> Vec<Task> {
+    let wanted = |chunk: usize| match depth {
+        Depth::Sizes => false,
+        Depth::Full => true,
+        Depth::Sample { per_mille, seed } => {
+            let key = format!("{seed}/{}/{chunk}", entry.path);
+            let draw = Digest::of(key.as_bytes()).0;
+            (u32::from_le_bytes([draw[0], draw[1], draw[2], draw[3]]) % 1000) < per_mille
+        }
+    };
+    let expected = entry.digests().map(|(_, chunks)| chunks).unwrap_or_default();
+    let task = |(chunk, expected): (usize, Digest)| {
+        let start = chunk as u64 * CHUNK_BYTES;
+        Task {
+            object,
+            chunk,
+            start,
+            end: entry.size.min(start + CHUNK_BYTES),
+            expected,
+        }
+    };
+    expected
+        .into_iter()
+        .enumerate()
+        .filter(|(chunk, _)| wanted(*chunk))
+        .map(task)
+        .collect()
+}
+
+/// Reads and hashes all tasks on a few threads; returns the bytes read.
+fn run(
+    artifact: &Artifact,
+    tasks: &[Task],
+    readers: &[Option<Arc<dyn ReadAt>>],
+    problems: &mut Vec<Problem>,
+    progress: &dyn Fn(VerifyProgress),
+) -> u64 {
+    let total = tasks.iter().map(|task| task.end - task.start).sum();
+    let next = AtomicUsize::new(0);
+    let done = AtomicU64::new(0);
+    let objects = &artifact.manifest().objects;
+    let (sender, receiver) = channel();
+    thread::scope(|scope| {
+        for _ in 0..THREADS.min(tasks.len()) {
+            let (sender, next, done) = (sender.clone(), &next, &done);
+            scope.spawn(move || {
+                while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let Some(reader) = &readers[task.object] else {
+                        continue;
+                    };
+                    let entry = &objects[task.object];
+                    let kind = check_chunk(reader.as_ref(), task, entry);
+                    let done =
+                        done.fetch_add(task.end - task.start, Ordering::Relaxed) + task.end - task.start;
+                    if sender.send((task.object, kind, done)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (object, kind, done) in receiver {
+            if let Some(kind) = kind {
+                problems.push(Problem {
+                    path: objects[object].path.clone(),
+                    kind,
+                });
+            }
+            progress(VerifyProgress { bytes: done, total });
+        }
+    });
+    done.into_inner()
+}
+
+fn check_chunk(reader: &dyn ReadAt, task: &Task, entry: &ObjectEntry) -> Option<ProblemKind> {
+    let (start, end) = (task.start, task.end);
+    match hash_chunk(reader, task.chunk, start, end, entry.size <= CHUNK_BYTES) {
+        Ok(found) if found == task.expected => None,
+        Ok(found) => Some(ProblemKind::Bytes {
+            start,
+            end,
+            expected: task.expected.to_hex(),
+            found: found.to_hex(),
+        }),
+        Err(error) => Some(ProblemKind::Unreadable {
+            start,
+            end,
+            reason: crate::mask(&error.to_string()),
+        }),
+    }
+}
+
+/// The manifest's value for one chunk.
+fn hash_chunk(
+    reader: &dyn ReadAt,
+    chunk: usize,
+    start: u64,
+    end: u64,
+    alone: bool,
+) -> std::io::Result<Digest> {
+    let mut hasher = PieceHasher::new(chunk as u64 * CHUNK_BYTES);
+    let len = usize::try_from(end - start).map_err(std::io::Error::other)?;
+    let from = usize::try_from(start).map_err(std::io::Error::other)?;
+    match reader.as_slice().and_then(|bytes| bytes.get(from..from + len)) {
+        Some(bytes) => bytes.chunks(PIECE_BYTES).for_each(|piece| hasher.update(piece)),
+        None => {
+            let mut buffer = vec![0; len];
+            reader.read_at(start, &mut buffer)?;
+            hasher.update(&buffer);
         }
     }
-    Ok(problems)
+    let digest = hasher.finish();
+    Ok(if alone { digest.alone } else { digest.inner })
+}
+
+/// The digest of all bytes of `reader`, or `None` if it has not `size` bytes.
+pub(crate) fn digest_of(reader: &dyn ReadAt, size: u64) -> std::io::Result<Option<Digest>> {
+    if reader.len() != size {
+        return Ok(None);
+    }
+    let count = usize::try_from(size.div_ceil(CHUNK_BYTES)).map_err(std::io::Error::other)?;
+    let mut chunks = Vec::with_capacity(count);
+    for chunk in 0..count {
+        let start = chunk as u64 * CHUNK_BYTES;
+        chunks.push(hash_chunk(
+            reader,
+            chunk,
+            start,
+            size.min(start + CHUNK_BYTES),
+            count == 1,
+        )?);
+    }
+    Ok(Some(from_chunks(&chunks)))
+}
+
+/// Opens one object of an artifact after checking all its bytes.
+pub(crate) fn open_checked(artifact: &Artifact, path: &str) -> Result<Arc<dyn ReadAt>> {
+    let at = artifact.store().describe(path);
+    let objects = &artifact.manifest().objects;
+    let entry = artifact
+        .manifest()
+        .object(path)
+        .ok_or_else(|| StoreError::misuse(&at, "it is no object of this artifact"))?;
+    let reader = artifact.store().reader(path)?;
+    if reader.len() != entry.size {
+        let (start, end) = (reader.len().min(entry.size), reader.len().max(entry.size));
+        let (expected, actual) = (format!("{} bytes", entry.size), format!("{} bytes", reader.len()));
+        return Err(StoreError::Damaged {
+            at,
+            start,
+            end,
+            expected,
+            actual,
+        });
+    }
+    let index = objects.iter().position(|object| object.path == path).unwrap_or(0);
+    let tasks = chunk_tasks(index, entry, Depth::Full);
+    let mut readers: Vec<Option<Arc<dyn ReadAt>>> = vec![None; index + 1];
+    readers[index] = Some(Arc::clone(&reader));
+    let mut problems = Vec::new();
+    run(artifact, &tasks, &readers, &mut problems, &|_| {});
+    problems.sort_by_key(|problem| start_of(&problem.kind));
+    match problems.into_iter().next().map(|problem| problem.kind) {
+        None => Ok(reader),
+        Some(ProblemKind::Bytes {
+            start,
+            end,
+            expected,
+            found,
+        }) => Err(StoreError::Damaged {
+            at,
+            start,
+            end,
+            expected,
+            actual: found,
+        }),
+        Some(kind) => Err(StoreError::Backend {
+            action: "read",
+            message: Problem {
+                path: path.to_string(),
+                kind,
+            }
+            .to_string(),
+            at,
+            transient: true,
+        }),
+    }
 }

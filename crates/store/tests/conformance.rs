@@ -1,14 +1,14 @@
 //! One suite over every backend: memory, local files, and S3 over HTTP.
 
-#![expect(clippy::unwrap_used, clippy::panic)]
+#![expect(clippy::unwrap_used)]
 
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tributary_store::{
-    Artifact, CHUNK_BYTES, Created, Depth, MANIFEST, ManifestDraft, PositionedWriter, ProblemKind, Publication, Store,
-    StoreError, Swap,
+    Artifact, CHUNK_BYTES, Created, Depth, MANIFEST, ManifestDraft, PositionedWriter, ProblemKind,
+    Publication, Store, StoreError, Swap,
 };
 use tributary_testkit::s3::{BUCKET, S3Server};
 
@@ -40,7 +40,9 @@ fn server() -> &'static str {
 }
 
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+    (0..len)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8)
+        .collect()
 }
 
 #[test]
@@ -54,7 +56,14 @@ fn objects_come_and_go() {
         assert_eq!(&store.get("a/b").unwrap()[..], b"two!");
         assert_eq!(&store.get_range("a/c", 1, 3).unwrap()[..], b"hre");
         assert_eq!(store.head("a/b").unwrap().unwrap().size, 4);
-        let keys = |store: &Store, path: &str| store.list(path).unwrap().into_iter().map(|meta| meta.key).collect::<Vec<_>>();
+        let keys = |store: &Store, path: &str| {
+            store
+                .list(path)
+                .unwrap()
+                .into_iter()
+                .map(|meta| meta.key)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(keys(store, ""), ["a/b", "a/c"]);
         assert_eq!(keys(&store.child("a").unwrap(), ""), ["b", "c"]);
         assert_eq!(store.children("").unwrap(), ["a/"]);
@@ -62,7 +71,10 @@ fn objects_come_and_go() {
         assert!(store.delete("a/b").unwrap());
         assert!(!store.delete("a/b").unwrap());
         assert_eq!(keys(store, "a"), ["a/c"]);
-        assert!(matches!(store.put("../x", &b""[..]), Err(StoreError::UnsafePath { .. })));
+        assert!(matches!(
+            store.put("../x", &b""[..]),
+            Err(StoreError::UnsafePath { .. })
+        ));
     });
 }
 
@@ -97,7 +109,10 @@ fn large_objects_are_written_and_read_in_parts() {
         for piece in bytes.chunks(1_000_000) {
             writer.write_all(piece).unwrap();
         }
-        assert!(store.head("big").unwrap().is_none(), "visible before it was finished");
+        assert!(
+            store.head("big").unwrap().is_none(),
+            "visible before it was finished"
+        );
         let written = writer.finish().unwrap();
         assert_eq!((written.size, written.chunks.len()), (37_000_003, 3));
         assert_eq!(written.blake3.0, *blake3::hash(&bytes).as_bytes());
@@ -129,7 +144,12 @@ fn publish(store: &Store, salt: u8) -> Artifact {
     let mut object = publication.writer("sub/data.bin").unwrap();
     object.write_all(&pattern(20_000_000)).unwrap();
     object.finish().unwrap();
-    publication.commit(ManifestDraft { kind: "model".into(), ..ManifestDraft::default() }).unwrap()
+    publication
+        .commit(ManifestDraft {
+            kind: "model".into(),
+            ..ManifestDraft::default()
+        })
+        .unwrap()
 }
 
 #[test]
@@ -143,7 +163,10 @@ fn an_artifact_is_seen_whole_or_not_at_all() {
         let artifact = publish(store, 1);
         let opened = Artifact::open(store).unwrap();
         assert_eq!(opened.manifest(), artifact.manifest());
-        assert_eq!(publish(store, 1).manifest().digest(), artifact.manifest().digest());
+        assert_eq!(
+            publish(store, 1).manifest().digest(),
+            artifact.manifest().digest()
+        );
         assert!(opened.verify(Depth::Full, &|_| {}).unwrap().is_whole());
         opened.remove().unwrap();
         assert!(Artifact::try_open(store).unwrap().is_none());
@@ -161,17 +184,31 @@ fn every_kind_of_damage_is_named() {
             bytes[at] ^= 0x10;
             store.put("sub/data.bin", bytes).unwrap();
             let report = artifact.verify(Depth::Full, &|_| {}).unwrap();
-            let [problem] = &report.problems[..] else { panic!("{report:?}") };
+            let [problem] = &report.problems[..] else {
+                panic!("{report:?}")
+            };
             assert_eq!(problem.path, "sub/data.bin");
-            let ProblemKind::Bytes { start, end, .. } = problem.kind else { panic!("{problem:?}") };
+            let ProblemKind::Bytes { start, end, .. } = problem.kind else {
+                panic!("{problem:?}")
+            };
             assert!(start <= at as u64 && (at as u64) < end && end - start <= CHUNK_BYTES);
         }
         store.put("sub/data.bin", whole.slice(..100)).unwrap();
         store.delete("config.json").unwrap();
         let report = artifact.verify(Depth::Sizes, &|_| {}).unwrap();
-        let kinds: Vec<_> = report.problems.iter().map(|problem| (&problem.path[..], &problem.kind)).collect();
-        let size = ProblemKind::Size { expected: 20_000_000, found: 100 };
-        assert_eq!(kinds, [("config.json", &ProblemKind::Missing), ("sub/data.bin", &size)]);
+        let kinds: Vec<_> = report
+            .problems
+            .iter()
+            .map(|problem| (&problem.path[..], &problem.kind))
+            .collect();
+        let size = ProblemKind::Size {
+            expected: 20_000_000,
+            found: 100,
+        };
+        assert_eq!(
+            kinds,
+            [("config.json", &ProblemKind::Missing), ("sub/data.bin", &size)]
+        );
     });
 }
 
@@ -180,20 +217,32 @@ fn a_pointer_moves_by_compare_and_swap() {
     over_every_backend(|store| {
         let pointer = store.pointer("latest").unwrap();
         assert!(pointer.read().unwrap().is_none());
-        let Swap::Done(first) = pointer.swap(None, "step-1").unwrap() else { panic!("lost against nobody") };
+        let Swap::Done(first) = pointer.swap(None, "step-1").unwrap() else {
+            panic!("lost against nobody")
+        };
         assert!(matches!(pointer.swap(None, "step-2").unwrap(), Swap::Lost(Some(now)) if now == first));
-        let Swap::Done(second) = pointer.swap(Some(&first), "step-2").unwrap() else { panic!("lost") };
-        assert_eq!((second.generation, pointer.read().unwrap().unwrap().target.as_str()), (2, "step-2"));
+        let Swap::Done(second) = pointer.swap(Some(&first), "step-2").unwrap() else {
+            panic!("lost")
+        };
+        assert_eq!(
+            (
+                second.generation,
+                pointer.read().unwrap().unwrap().target.as_str()
+            ),
+            (2, "step-2")
+        );
         let wins = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for writer in 0..64 {
                 let (pointer, wins, second) = (&pointer, &wins, &second);
-                scope.spawn(move || match pointer.swap(Some(second), &format!("writer-{writer}")).unwrap() {
-                    Swap::Done(_) => {
-                        wins.fetch_add(1, Ordering::SeqCst);
-                    }
-                    Swap::Lost(_) => {}
-                });
+                scope.spawn(
+                    move || match pointer.swap(Some(second), &format!("writer-{writer}")).unwrap() {
+                        Swap::Done(_) => {
+                            wins.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Swap::Lost(_) => {}
+                    },
+                );
             }
         });
         assert_eq!(wins.load(Ordering::SeqCst), 1);
@@ -219,7 +268,10 @@ fn a_hostile_manifest_is_refused() {
         for text in bad {
             assert_ne!(text, good);
             store.put(MANIFEST, text.clone()).unwrap();
-            assert!(matches!(Artifact::open(store), Err(StoreError::Manifest { .. })), "{text}");
+            assert!(
+                matches!(Artifact::open(store), Err(StoreError::Manifest { .. })),
+                "{text}"
+            );
         }
     });
 }
@@ -235,7 +287,10 @@ fn credentials_are_never_shown() {
     unsafe {
         std::env::set_var("AWS_ACCESS_KEY_ID", "wrong");
     }
-    let error = Store::open(&format!("s3://{BUCKET}/x")).unwrap().get("y").unwrap_err();
+    let error = Store::open(&format!("s3://{BUCKET}/x"))
+        .unwrap()
+        .get("y")
+        .unwrap_err();
     assert!(!format!("{error} {error:?}").contains(canary), "{error}");
     let error = Store::open("s3://user:hunter2secret@bucket/../x").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2secret"), "{error}");

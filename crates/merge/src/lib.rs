@@ -1,0 +1,38 @@
+//! The streaming merge engine: models in, one model out, in a fixed amount of memory.
+//!
+//! Floor 2 of the house: above [`tributary_tensorfile`] (bytes and formats) and [`tributary_store`] (where artifacts
+//! live), below the job that calls it and the command line. A merge is a document ([`MergeSpec`]), opened models
+//! ([`Source`]), a plan made from headers alone ([`plan()`]), and its execution ([`MergePlan::publish`]).
+//!
+//! Invariants: the result depends on the document and the models only, never on threads, block size, shards or the
+//! clock; memory for blocks is bounded by [`MergeOptions::memory`]; nothing is visible before it is complete.
+
+mod card;
+mod compatibility;
+mod config;
+mod engine;
+mod error;
+mod kernel;
+mod method;
+mod plan;
+mod record;
+mod run;
+mod source;
+mod statistics;
+
+pub use compatibility::{Incompatibilities, Incompatibility};
+pub use config::{
+    Case, FloatType, MergeConfig, MergeSpec, ModelSpec, ParameterValue, Place, Problem, Problems, Scalar,
+    Setting,
+};
+pub use error::{MergeError, Result};
+pub use method::{
+    BaseUse, Default as ParameterDefault, FirstPass, Kind as ParameterKind, METHODS, Method, Parameter,
+    Recipe, Scope as ParameterScope, Settings, Statistics, TensorPlace, effective_number,
+    find as find_method, normalise, sum_in_any_order,
+};
+pub use plan::{MergeOptions, MergePlan, PlanSummary, plan};
+pub use record::{Execution, MergeRecord, MergeReport, ModelRecord, PartRecord, RECORD_FILE};
+pub use run::{MERGE_VERSION, Phase, Progress, Watch};
+pub use source::Source;
+pub use statistics::{Gram, GramTable};

@@ -1,0 +1,73 @@
+//! Task arithmetic (Ilharco et al. 2023, arXiv 2212.04089): θ = θ₀ + λ Σ wₜ(θₜ − θ₀).
+//!
+//! mergekit's `task_arithmetic`: λ is its `lambda` (1 if not given), and `normalize` divides the weights by their sum.
+//! Computed as one weighted sum, (1 − λΣwₜ)θ₀ + λΣ wₜθₜ, which in `f64` is the same to the last bit that is kept.
+
+use super::{
+    BaseUse, Default, FirstPass, Kind, Method, Parameter, Recipe, Scope, Settings, Statistics, TensorPlace,
+    normalise, sum_in_any_order,
+};
+
+pub(crate) struct TaskArithmetic;
+
+impl Method for TaskArithmetic {
+    fn name(&self) -> &'static str {
+        "task_arithmetic"
+    }
+
+    fn formula(&self) -> &'static str {
+        "θ = θ₀ + λ Σ wₜ(θₜ − θ₀)"
+    }
+
+    fn base(&self) -> BaseUse {
+        BaseUse::Required
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[
+            Parameter {
+                name: "weight",
+                scope: Scope::Model,
+                kind: Kind::Number,
+                default: None,
+                summary: "how much of the model's task vector is added",
+            },
+            Parameter {
+                name: "lambda",
+                scope: Scope::Merge,
+                kind: Kind::Number,
+                default: Some(Default::Number(1.0)),
+                summary: "factor of the whole sum of task vectors",
+            },
+            Parameter {
+                name: "normalize",
+                scope: Scope::Merge,
+                kind: Kind::Flag,
+                default: Some(Default::Flag(false)),
+                summary: "divide the weights by their sum",
+            },
+        ]
+    }
+
+    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
+        FirstPass::None
+    }
+
+    fn recipe(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Recipe, String> {
+        let mut weights = settings.model_numbers("weight", tensor)?;
+        if settings.flag("normalize")? {
+            weights = normalise(&weights).ok_or("the weights sum to zero and cannot be normalised")?;
+        }
+        let lambda = settings.number("lambda")?;
+        let models: Vec<f64> = weights.iter().map(|weight| lambda * weight).collect();
+        Ok(Recipe::WeightedSum {
+            base: 1.0 - sum_in_any_order(&models),
+            models,
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! Everything that is decided before the first byte of a tensor moves, from headers and small files alone.
+
+mod build;
+mod names;
+mod output_files;
+mod summary;
+
+pub use build::{MergeOptions, MergePlan, plan};
+pub(crate) use output_files::TOKENIZER_FILES;
+pub use summary::PlanSummary;

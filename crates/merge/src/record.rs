@@ -1,0 +1,239 @@
+//! What a merge leaves behind: the record (the same bytes for the same merge, object `merge.json`) and, apart from it,
+//! how this one run went.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::method::{Recipe, Statistics, effective_number, sum_in_any_order};
+use crate::plan::MergePlan;
+
+/// Name of the record's object.
+pub const RECORD_FILE: &str = "merge.json";
+
+/// The outcome of a merge, without anything that depends on the machine or the hour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MergeRecord {
+    /// The method.
+    pub method: String,
+    /// Its formula.
+    pub formula: String,
+    /// Every parameter of the merge that has one value, defaults included.
+    pub parameters: BTreeMap<String, serde_json::Value>,
+    /// The base model.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base: Option<ModelRecord>,
+    /// The merged models, in the order of the document.
+    pub models: Vec<ModelRecord>,
+    /// Coefficients by layer or tensor, where they are not the same everywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub parts: Vec<PartRecord>,
+    /// cos(τₜ, τᵤ), rows and columns in the order of `models`; null where a task vector is zero.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cosines: Option<Vec<Vec<Option<f64>>>>,
+    /// n_eff = (Σ|λ|)²/Σλ²: how many equally weighted models carry as much.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub effective_models: Option<f64>,
+    /// Elements of all merged tensors.
+    pub merged_parameters: u64,
+    /// Number of merged tensors.
+    pub tensors_merged: usize,
+    /// Tensors copied as they are: buffers and whole numbers.
+    pub tensors_copied: Vec<String>,
+    /// Bytes of the tensor files.
+    pub bytes_written: u64,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// One model in the record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// What reports call it.
+    pub name: String,
+    /// Kind of its artifact, or `directory`.
+    pub kind: String,
+    /// Digest of its manifest; of a `directory`, of headers and configuration.
+    pub digest: String,
+    /// λ: its factor in the result; the mean over all elements where it is not the same everywhere. For the base, what
+    /// is left for it.
+    pub coefficient: f64,
+    /// ‖τ‖, the distance from the base, if it was measured or recorded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub norm: Option<f64>,
+    /// ‖τ‖².
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub norm_squared: Option<f64>,
+}
+
+/// Coefficients of a part of the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// A layer (`model.layers.3`) or a tensor.
+    pub part: String,
+    /// Its elements.
+    pub elements: u64,
+    /// Coefficient of the base.
+    pub base: f64,
+    /// Coefficient of each model.
+    pub models: Vec<f64>,
+}
+
+/// How one run went; not part of the artifact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Execution {
+    /// Threads that moved blocks.
+    pub workers: usize,
+    /// Elements of a block.
+    pub block_elements: usize,
+    /// Most bytes that block buffers took at one time.
+    pub peak_buffer_bytes: u64,
+    /// Bytes of tensors read.
+    pub bytes_read: u64,
+    /// Bytes of tensor files written.
+    pub bytes_written: u64,
+    /// Seconds of the pass that gathers statistics.
+    pub seconds_statistics: f64,
+    /// Seconds of the pass that combines and writes.
+    pub seconds_merge: f64,
+    /// Seconds until the result was durable and published, after the last block.
+    pub seconds_finish: f64,
+}
+
+/// Record and run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MergeReport {
+    /// What is also in the artifact.
+    pub record: MergeRecord,
+    /// What is not.
+    pub execution: Execution,
+}
+
+impl MergePlan {
+    pub(crate) fn record(&self, recipes: &[Option<Recipe>], statistics: &Statistics) -> MergeRecord {
+        let settings = self.settings();
+        let (base_coefficient, coefficients, parts) = self.coefficients(recipes);
+        let squares = match statistics {
+            Statistics::Gram(gram) => Some(gram.all().squared_norms()),
+            Statistics::RecordedNorms(squares) => Some(squares.clone()),
+            Statistics::None => None,
+        };
+        let models: Vec<ModelRecord> = self
+            .models()
+            .enumerate()
+            .map(|(index, (name, source))| {
+                let square = squares.as_ref().and_then(|squares| squares.get(index).copied());
+                let lineage = source.lineage(name);
+                ModelRecord {
+                    name: name.clone(),
+                    kind: lineage.kind,
+                    digest: lineage.digest,
+                    coefficient: coefficients.get(index).copied().unwrap_or(0.0),
+                    norm: square.map(f64::sqrt),
+                    norm_squared: square,
+                }
+            })
+            .collect();
+        let base = self.base.as_ref().map(|(name, source)| {
+            let lineage = source.lineage(name);
+            ModelRecord {
+                name: name.clone(),
+                kind: lineage.kind,
+                digest: lineage.digest,
+                coefficient: base_coefficient,
+                norm: None,
+                norm_squared: None,
+            }
+        });
+        let parameters = self.method.parameters().iter().filter_map(|parameter| {
+            let value = self.spec.parameters.get(parameter.name).cloned();
+            let value = value.or_else(|| parameter.default.map(|default| default.to_scalar().into()))?;
+            Some((parameter.name.to_string(), serde_json::to_value(value).ok()?))
+        });
+        let mut warnings = self.warnings.clone();
+        warnings.extend(self.method.warnings(&settings, statistics));
+        let copied: Vec<String> = self
+            .tensors
+            .iter()
+            .filter(|tensor| tensor.copied_from.is_some())
+            .map(|tensor| tensor.spec.name.clone())
+            .collect();
+        MergeRecord {
+            method: self.method.name().to_string(),
+            formula: self.method.formula().to_string(),
+            parameters: parameters.collect(),
+            base,
+            effective_models: effective_number(&coefficients),
+            models,
+            parts,
+            cosines: match statistics {
+                Statistics::Gram(gram) => Some(gram.all().cosines()),
+                _ => None,
+            },
+            merged_parameters: self.parameter_count(),
+            tensors_merged: self.tensors.len() - copied.len(),
+            tensors_copied: copied,
+            bytes_written: self.layout.total_bytes(),
+            warnings,
+        }
+    }
+
+    /// Coefficient of the base, of each model, and by part where they differ.
+    fn coefficients(&self, recipes: &[Option<Recipe>]) -> (f64, Vec<f64>, Vec<PartRecord>) {
+        let merged: Vec<(&str, &str, u64, f64, &Vec<f64>)> = self
+            .tensors
+            .iter()
+            .zip(recipes)
+            .filter_map(|(tensor, recipe)| {
+                let Recipe::WeightedSum { base, models } = recipe.as_ref()?;
+                let elements = tensor.spec.elements() as u64;
+                Some((
+                    tensor.place.group(),
+                    tensor.spec.name.as_str(),
+                    elements,
+                    *base,
+                    models,
+                ))
+            })
+            .collect();
+        let Some((.., base, models)) = merged.first().copied() else {
+            return (0.0, Vec::new(), Vec::new());
+        };
+        if merged.iter().all(|(.., b, m)| *b == base && *m == models) {
+            return (base, models.clone(), Vec::new());
+        }
+        let total: u64 = merged.iter().map(|(_, _, elements, ..)| elements).sum();
+        let mean = |of: &dyn Fn(f64, &[f64]) -> f64| {
+            let weighted: Vec<f64> = merged
+                .iter()
+                .map(|(_, _, elements, base, models)| of(*base, models) * *elements as f64)
+                .collect();
+            sum_in_any_order(&weighted) / total.max(1) as f64
+        };
+        let means = (0..models.len())
+            .map(|model| mean(&|_, models: &[f64]| models.get(model).copied().unwrap_or(0.0)))
+            .collect();
+        let mut parts: Vec<PartRecord> = Vec::new();
+        let is_uniform = |group: &str| {
+            let mut members = merged.iter().filter(|(other, ..)| *other == group);
+            members
+                .next()
+                .is_none_or(|(.., b, m)| members.all(|(.., base, models)| base == b && models == m))
+        };
+        let mut uniform: BTreeMap<&str, bool> = BTreeMap::new();
+        for (group, name, elements, base, models) in &merged {
+            let by_group = *uniform.entry(group).or_insert_with(|| is_uniform(group));
+            let part = if by_group { group } else { name };
+            match parts.iter_mut().find(|other| other.part == *part) {
+                Some(other) => other.elements += elements,
+                None => parts.push(PartRecord {
+                    part: part.to_string(),
+                    elements: *elements,
+                    base: *base,
+                    models: models.to_vec(),
+                }),
+            }
+        }
+        (mean(&|base, _| base), means, parts)
+    }
+}

@@ -1,0 +1,229 @@
+//! Doing a plan: the passes, the small files, the publication.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use tributary_store::{Artifact, ManifestDraft, OutputEntry, Producer, Publication, Store};
+
+use crate::card::{CARD_FILE, model_card};
+use crate::engine::{Combine, Gather, Output, Pass};
+use crate::error::{MergeError, Result};
+use crate::method::{FirstPass, Statistics};
+use crate::plan::MergePlan;
+use crate::record::{Execution, MergeRecord, MergeReport, RECORD_FILE};
+
+/// Version of what merging does with the same document and models; part of cache keys.
+pub const MERGE_VERSION: u32 = 1;
+
+/// How far a merge is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Bytes of input done in this phase.
+    pub done: u64,
+    /// Bytes of input of this phase, at most.
+    pub total: u64,
+}
+
+/// A part of a merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Measuring the task vectors.
+    Statistics,
+    /// Combining and writing.
+    Merge,
+}
+
+/// How the caller follows and stops a merge.
+pub struct Watch<'a> {
+    /// Called after every block, from any thread.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+    /// Looked at before every block: true ends the merge with [`MergeError::Cancelled`].
+    pub cancel: &'a AtomicBool,
+}
+
+impl MergePlan {
+    /// Merges and publishes the result as an artifact at the root of `out`: tensors, configuration, tokenizer, model
+    /// card, record, and last the manifest.
+    ///
+    /// # Errors
+    /// [`MergeError::Occupied`] if `out` holds an artifact already; [`MergeError::Cancelled`]; what reading and writing
+    /// give. Nothing is visible as an artifact then.
+    pub fn publish(&self, out: &Store, watch: &Watch<'_>) -> Result<(Artifact, MergeReport)> {
+        if Artifact::try_open(out)?.is_some() {
+            return Err(MergeError::Occupied { at: out.url() });
+        }
+        let publication = Publication::begin(out);
+        let mut report = self.write(&publication, watch)?;
+        let start = Instant::now();
+        let artifact = publication.commit(self.manifest(&report.record))?;
+        report.execution.seconds_finish += start.elapsed().as_secs_f64();
+        Ok((artifact, report))
+    }
+
+    /// Merges and writes every object of the result, but leaves the manifest to the caller, who may add objects.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn write(&self, publication: &Publication, watch: &Watch<'_>) -> Result<MergeReport> {
+        let mut execution = Execution {
+            workers: self.sizing.workers,
+            block_elements: self.sizing.block,
+            ..Execution::default()
+        };
+        let mut statistics = self.first_pass(watch, &mut execution)?;
+        let recipes = self.recipes(&statistics)?;
+
+        let start = Instant::now();
+        let is_local = publication.store().local_path().is_some();
+        let output = Output::begin(publication, &self.layout.shards, is_local)?;
+        let gather = self.measures_on_the_way().then(|| self.gather());
+        let combine = Combine {
+            recipes: &recipes,
+            output: &output,
+        };
+        self.pass(
+            watch,
+            Phase::Merge,
+            gather.as_ref(),
+            Some(&combine),
+            &mut execution,
+        )?;
+        execution.seconds_merge = start.elapsed().as_secs_f64();
+
+        let start = Instant::now();
+        if let Some(gather) = gather {
+            statistics = Statistics::Gram(gather.finish(|tensor| self.merged_place(tensor)));
+        }
+        output.finish()?;
+        if let Some(index) = &self.layout.index {
+            publication.put(tributary_tensorfile::INDEX_FILE, index.clone())?;
+        }
+        self.copy_small_files(publication)?;
+        let record = self.record(&recipes, &statistics);
+        publication.put(CARD_FILE, model_card(self, &record).into_bytes())?;
+        let mut text =
+            serde_json::to_vec_pretty(&record).map_err(|error| MergeError::Internal(error.to_string()))?;
+        text.push(b'\n');
+        publication.put(RECORD_FILE, text)?;
+        execution.bytes_written = self.layout.total_bytes();
+        execution.seconds_finish = start.elapsed().as_secs_f64();
+        Ok(MergeReport { record, execution })
+    }
+
+    /// The manifest of a merge that is an artifact of its own: lineage, settings, output `model`.
+    pub fn manifest(&self, record: &MergeRecord) -> ManifestDraft {
+        let base = self.base.iter().map(|(_, source)| source.lineage("base"));
+        let models = self
+            .models()
+            .map(|(name, source)| source.lineage(&format!("models.{name}")));
+        ManifestDraft {
+            kind: "model".to_string(),
+            inputs: base.chain(models).collect(),
+            settings: serde_json::to_value(&self.spec).unwrap_or(Value::Null),
+            outputs: [(
+                "model".to_string(),
+                OutputEntry {
+                    kind: "model".to_string(),
+                    path: String::new(),
+                },
+            )]
+            .into(),
+            facts: Map::from_iter([("parameters".to_string(), json!(record.merged_parameters))]),
+            producer: Producer {
+                name: "tributary".to_string(),
+                version: env!("CARGO_PKG_VERSION").to_string(),
+                job: "merge".to_string(),
+                job_version: MERGE_VERSION,
+            },
+        }
+    }
+
+    fn first_pass(&self, watch: &Watch<'_>, execution: &mut Execution) -> Result<Statistics> {
+        let start = Instant::now();
+        let statistics = match self.method.first_pass(&self.settings()) {
+            FirstPass::None => Statistics::None,
+            FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
+            FirstPass::Gram => {
+                let gather = self.gather();
+                self.pass(watch, Phase::Statistics, Some(&gather), None, execution)?;
+                let table = gather.finish(|tensor| self.merged_place(tensor));
+                if let Some((tensor, model)) = table.first_not_finite() {
+                    let model = self
+                        .models()
+                        .nth(model)
+                        .map(|(name, _)| name.clone())
+                        .unwrap_or_default();
+                    return Err(MergeError::NotFinite {
+                        model,
+                        tensor: tensor.to_string(),
+                    });
+                }
+                Statistics::Gram(table)
+            }
+        };
+        execution.seconds_statistics = start.elapsed().as_secs_f64();
+        Ok(statistics)
+    }
+
+    fn gather(&self) -> Gather {
+        let elements: Vec<usize> = self.tensors.iter().map(|tensor| tensor.spec.elements()).collect();
+        Gather::new(self.models().count(), &elements)
+    }
+
+    fn merged_place(&self, tensor: usize) -> Option<crate::method::TensorPlace> {
+        let tensor = self.tensors.get(tensor)?;
+        tensor.copied_from.is_none().then(|| tensor.place.clone())
+    }
+
+    fn pass(
+        &self,
+        watch: &Watch<'_>,
+        phase: Phase,
+        gather: Option<&Gather>,
+        combine: Option<&Combine<'_>>,
+        execution: &mut Execution,
+    ) -> Result<()> {
+        let tensors = self
+            .tensors
+            .iter()
+            .flat_map(|tensor| tensor.inputs.iter().flatten());
+        let total = tensors.map(|tensor| tensor.bytes).sum();
+        let progress = |done: u64| (watch.progress)(Progress { phase, done, total });
+        let pass = Pass {
+            inputs: &self.inputs,
+            tensors: &self.tensors,
+            footprint: &self.footprint,
+            sizing: self.sizing,
+            gather,
+            combine,
+            cancel: watch.cancel,
+            progress: &progress,
+        };
+        let moved = pass.run()?;
+        (watch.progress)(Progress {
+            phase,
+            done: total,
+            total,
+        });
+        execution.bytes_read += moved.read;
+        execution.peak_buffer_bytes = execution.peak_buffer_bytes.max(moved.peak_buffers);
+        Ok(())
+    }
+
+    fn copy_small_files(&self, publication: &Publication) -> Result<()> {
+        publication.put("config.json", self.configuration.clone())?;
+        let generation = ("generation_config.json", &self.lead);
+        let tokenizer = crate::plan::TOKENIZER_FILES
+            .iter()
+            .map(|name| (*name, &self.tokenizer));
+        for (name, source) in std::iter::once(generation).chain(tokenizer) {
+            if let Some(bytes) = source.small_file(name)? {
+                publication.put(name, bytes)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! Merge documents, good and bad: every diagnostic as a user sees it.
+
+use tributary_merge::{MergeConfig, MergeSpec};
+
+fn message(yaml: &str) -> String {
+    match MergeConfig::parse(yaml, "merge.yml") {
+        Ok(config) => format!("accepted: {}", serde_json::to_string(&config.spec).unwrap()),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_document_of_mergekit_is_read() {
+    insta::assert_snapshot!(
+        "mergekit_document",
+        message(
+            "
+models:
+  - model: a
+    parameters: {weight: 0.5}
+  - model: s3://bucket/b
+    name: second
+    parameters:
+      weight: [0, 0.5, 1]
+  - model: c
+    parameters:
+      weight:
+        - filter: mlp
+          value: 1e-1
+        - value: 1
+merge_method: linear
+parameters:
+  normalize: false
+  int8_mask: true
+dtype: float32
+out_dtype: bfloat16
+tokenizer_source: base
+"
+        )
+    );
+}
+
+#[test]
+fn unknown_words_get_suggestions() {
+    insta::assert_snapshot!(
+        "suggestions_for_keys",
+        message(
+            "
+models:
+  - model: a
+    parameters: {weight: 0.5}
+  - modle: b
+merge_method: task_aritmetic
+bse_model: x
+dtype: bfloat61
+"
+        )
+    );
+    insta::assert_snapshot!(
+        "suggestions_for_parameters",
+        message(
+            "
+models: [{model: a, parameters: {weigth: 0.5}}, {model: b}]
+base_model: c
+merge_method: metagpt
+parameters: {scope: layers}
+tokenizer_source: d
+"
+        )
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    insta::assert_snapshot!(
+        "all_mistakes",
+        message(
+            "
+merge_method: task_arithmetic
+models:
+  - model: a
+  - model: 12
+  - model: b
+    parameters: {weight: heavy, lambda: 2, normalize: 1}
+parameters: {lambda: [1, 2], normalize: yes please}
+"
+        )
+    );
+}
+
+#[test]
+fn what_is_not_there_yet_is_named() {
+    insta::assert_snapshot!(
+        "not_yet_methods",
+        message(
+            "
+merge_method: slerp
+base_model: a
+slices:
+  - sources: [{model: a, layer_range: [0, 4]}]
+chat_template: auto
+tokenizer: {source: union}
+parameters: {t: 0.5}
+"
+        )
+    );
+    insta::assert_snapshot!(
+        "not_yet_union",
+        message(
+            "
+merge_method: linear
+models: [{model: a}]
+tokenizer_source: union
+"
+        )
+    );
+}
+
+#[test]
+fn broken_documents() {
+    let documents = [
+        "",
+        "- 1",
+        "merge_method: [linear",
+        "merge_method: linear\nmerge_method: linear\nmodels: []\n",
+        "merge_method: linear\nmodels:\n",
+        "merge_method: linear\nmodels: a\n",
+        "\tx: 1\n",
+        "merge_method: ~\nmodels: [{}]\n",
+        "merge_method: metagpt\nbase_model: a\nmodels: [{model: a}]\n",
+        "merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: x, vlue: 1}, {value: []}]}}]\n",
+        "merge_method: linear\nmodels: [{model: a, name: n}, {model: b, name: n}]\nparameters: {weight: .nan}\n",
+        "a: 1\n---\nb: 2\n",
+    ];
+    let all: Vec<String> = documents
+        .iter()
+        .map(|yaml| format!("{yaml:?}\n{}", message(yaml)))
+        .collect();
+    insta::assert_snapshot!("broken_documents", all.join("\n\n"));
+}
+
+/// A pipeline gives the same document as a value, and gets the same checks.
+#[test]
+fn documents_as_values() {
+    let value = serde_json::json!({
+        "merge_method": "task_arithmetic", "base_model": "base", "out_dtype": "bfloat16",
+        "models": [{"model": "a", "parameters": {"weight": 0.3}}, {"model": "b", "parameters": {"weight": [0.1, 1]}}],
+    });
+    let spec: MergeSpec = serde_json::from_value(value.clone()).unwrap();
+    assert!(spec.check().is_empty());
+    assert_eq!(
+        serde_json::to_value(&spec).unwrap(),
+        serde_json::json!({
+            "merge_method": "task_arithmetic", "base_model": "base", "out_dtype": "bfloat16",
+            "models": [{"model": "a", "parameters": {"weight": 0.3}}, {"model": "b", "parameters": {"weight": [0.1, 1]}}],
+        })
+    );
+    let error = serde_json::from_value::<MergeSpec>(
+        serde_json::json!({"merge_metod": "x", "models": [{"model": 1}]}),
+    );
+    insta::assert_snapshot!("mistakes_in_a_value", error.unwrap_err());
+    let schema = schemars::schema_for!(MergeSpec);
+    assert_eq!(
+        schema.get("additionalProperties"),
+        Some(&serde_json::Value::Bool(false))
+    );
+    assert_eq!(
+        schema.get("required"),
+        Some(&serde_json::json!(["merge_method", "models"]))
+    );
+}
