@@ -1,0 +1,80 @@
+//! `trib evaluate MODEL --data FILE`.
+
+use clap::Args;
+use serde_json::{Value, json};
+use tributary_data::{Source, TokenizeOptions, Tokenizer, tokenize};
+use tributary_evaluate::{LikelihoodOptions, ScoredDocuments, likelihood};
+use tributary_model::{Decoder, Device};
+use tributary_store::Store;
+
+use crate::exit::Failure;
+use crate::output::{bar, line};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// A model directory or artifact: a path, file:// or s3://
+    model: String,
+    /// Text, JSONL or parquet; may be given more than once
+    #[arg(long, required = true)]
+    data: Vec<String>,
+    /// What to measure
+    #[arg(long, default_value = "nll", value_parser = ["nll"])]
+    metrics: String,
+    /// Give the negative log-likelihood of every token (with --json)
+    #[arg(long)]
+    per_token: bool,
+    /// The most tokens a prediction looks back on (default: the model's context, at most 2048)
+    #[arg(long)]
+    context: Option<usize>,
+    /// cpu, cuda:N or auto
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
+    let device: Device = options.device.parse()?;
+    let store = Store::open(&options.model)?;
+    let tokenizer = Tokenizer::load(&store)?;
+    let decoder = Decoder::load(&store.directory(), device)?;
+    let context = options.context.unwrap_or(decoder.config().max_positions.min(2048));
+    if context < 2 {
+        return Err(Failure::configuration("--context must be at least 2: one token to read and one to predict"));
+    }
+    let settings = LikelihoodOptions { context, ..LikelihoodOptions::default() };
+    let mut results = Vec::new();
+    for data in &options.data {
+        // Prompts are given, so only completions and answers are scored; running text is scored whole.
+        let how = TokenizeOptions { add_eos: false, completion_only: true, ..TokenizeOptions::default() };
+        let documents = tokenize(Source::open(data)?.records()?, &tokenizer, &how)?;
+        let bar = bar(0, "tokens");
+        let scored = likelihood(&decoder, &documents, &settings, &mut |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+            true
+        })?;
+        bar.finish_and_clear();
+        if !json {
+            let total = &scored.total;
+            let error = total.nll_stderr.map(|error| format!(" ± {error:.4}")).unwrap_or_default();
+            line(format!(
+                "{data}: nll {:.4}{error} nats a token, perplexity {:.3}, {} tokens in {} document(s)",
+                total.nll, total.perplexity, total.tokens, total.documents
+            ))?;
+        }
+        let documents = if options.per_token { Some(per_token(&documents, &scored)) } else { None };
+        results.push(json!({"data": data, "nll": scored.total, "documents": documents}));
+    }
+    if json {
+        line(json!({"model": store.url(), "context": context, "results": results}))?;
+    }
+    Ok(())
+}
+
+/// Token ids and their negative log-likelihoods, null where not scored.
+fn per_token(documents: &[tributary_data::Document], scored: &ScoredDocuments) -> Value {
+    let list = documents.iter().zip(&scored.tokens).map(|(document, scores)| {
+        let scores: Vec<Option<f32>> = scores.iter().map(|score| (!score.is_nan()).then_some(*score)).collect();
+        json!({"id": document.id, "tokens": document.tokens, "nll": scores})
+    });
+    list.collect()
+}

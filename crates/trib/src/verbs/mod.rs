@@ -1,0 +1,7 @@
+//! One file a verb: its options and what it does.
+
+pub(crate) mod evaluate;
+pub(crate) mod generate;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod verify;
