@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tributary_store::{Artifact, ManifestDraft, OutputEntry, Producer, Publication, Store};
 
 use crate::card::{CARD_FILE, model_card};
-use crate::engine::{Combine, Gather, Output, Pass};
+use crate::engine::{Combine, Gather, Output, Pass, Sizing};
 use crate::error::{MergeError, Result};
 use crate::method::{FirstPass, Statistics};
 use crate::plan::MergePlan;
@@ -68,17 +68,17 @@ impl MergePlan {
     /// # Errors
     /// As [`Self::publish`].
     pub fn write(&self, publication: &Publication, watch: &Watch<'_>) -> Result<MergeReport> {
+        let sizing = self.sizing(publication.store().local_path().is_some())?;
         let mut execution = Execution {
-            workers: self.sizing.workers,
-            block_elements: self.sizing.block,
+            workers: sizing.workers,
+            block_elements: sizing.block,
             ..Execution::default()
         };
-        let mut statistics = self.first_pass(watch, &mut execution)?;
+        let mut statistics = self.first_pass(watch, sizing, &mut execution)?;
         let recipes = self.recipes(&statistics)?;
 
         let start = Instant::now();
-        let is_local = publication.store().local_path().is_some();
-        let output = Output::begin(publication, &self.layout.shards, is_local)?;
+        let output = Output::begin(publication, &self.layout.shards)?;
         let gather = self.measures_on_the_way().then(|| self.gather());
         let combine = Combine {
             recipes: &recipes,
@@ -87,6 +87,7 @@ impl MergePlan {
         self.pass(
             watch,
             Phase::Merge,
+            sizing,
             gather.as_ref(),
             Some(&combine),
             &mut execution,
@@ -141,14 +142,14 @@ impl MergePlan {
         }
     }
 
-    fn first_pass(&self, watch: &Watch<'_>, execution: &mut Execution) -> Result<Statistics> {
+    fn first_pass(&self, watch: &Watch<'_>, sizing: Sizing, execution: &mut Execution) -> Result<Statistics> {
         let start = Instant::now();
         let statistics = match self.method.first_pass(&self.settings()) {
             FirstPass::None => Statistics::None,
             FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
             FirstPass::Gram => {
                 let gather = self.gather();
-                self.pass(watch, Phase::Statistics, Some(&gather), None, execution)?;
+                self.pass(watch, Phase::Statistics, sizing, Some(&gather), None, execution)?;
                 let table = gather.finish(|tensor| self.merged_place(tensor));
                 if let Some((tensor, model)) = table.first_not_finite() {
                     let model = self
@@ -182,6 +183,7 @@ impl MergePlan {
         &self,
         watch: &Watch<'_>,
         phase: Phase,
+        sizing: Sizing,
         gather: Option<&Gather>,
         combine: Option<&Combine<'_>>,
         execution: &mut Execution,
@@ -196,7 +198,7 @@ impl MergePlan {
             inputs: &self.inputs,
             tensors: &self.tensors,
             footprint: &self.footprint,
-            sizing: self.sizing,
+            sizing,
             gather,
             combine,
             cancel: watch.cancel,

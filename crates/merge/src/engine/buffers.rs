@@ -13,6 +13,19 @@ const LOCAL_BUFFER: usize = 1 << 20;
 const REMOTE_BUFFER: usize = 8 << 20;
 /// Workers when inputs are remote: they mostly wait.
 const REMOTE_WORKERS: usize = 16;
+/// A remote output collects what is written into parts of this size ...
+const UPLOAD_PART: usize = 8 << 20;
+/// ... and has so many complete ones on their way.
+const UPLOADS: usize = 5;
+
+/// Where the two ends of a merge are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// Are all inputs on this machine?
+    pub(crate) local_inputs: bool,
+    /// Is the output?
+    pub(crate) local_output: bool,
+}
 
 /// What one element of a block occupies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +56,7 @@ pub(crate) struct Sizing {
     pub(crate) workers: usize,
     /// Elements of a block, a multiple of [`RUN`].
     pub(crate) block: usize,
-    /// Bytes of all workers' buffers together.
+    /// Bytes of all workers' buffers together, with what a remote output holds.
     pub(crate) bytes: u64,
 }
 
@@ -52,8 +65,12 @@ impl Sizing {
     ///
     /// # Errors
     /// [`MergeError::Memory`] if not even one worker with the smallest block fits.
-    pub(crate) fn new(footprint: &Footprint, memory: u64, threads: usize, is_local: bool) -> Result<Sizing> {
-        let largest = if is_local { LOCAL_BUFFER } else { REMOTE_BUFFER };
+    pub(crate) fn new(footprint: &Footprint, memory: u64, threads: usize, ends: Ends) -> Result<Sizing> {
+        let largest = if ends.local_inputs {
+            LOCAL_BUFFER
+        } else {
+            REMOTE_BUFFER
+        };
         let widest = footprint
             .inputs
             .iter()
@@ -63,30 +80,42 @@ impl Sizing {
             .max(footprint.output)
             .max(1);
         let wanted = (largest / widest / RUN).max(1);
-        let workers = if is_local {
+        let workers = if ends.local_inputs {
             threads
         } else {
             threads.max(REMOTE_WORKERS)
         }
         .max(1);
-        let of_worker = |runs: usize| (runs * RUN * footprint.element() + footprint.scratch()) as u64;
-        if of_worker(1) > memory {
+        let bytes = |workers: usize, runs: usize| {
+            let block = runs * RUN;
+            let worker = block * footprint.element() + footprint.scratch();
+            // Blocks are claimed in order, so each worker keeps at most the parts open that its block touches.
+            let parts = if ends.local_output {
+                0
+            } else {
+                UPLOADS + workers * (block * footprint.output / UPLOAD_PART + 2)
+            };
+            (workers * worker + parts * UPLOAD_PART) as u64
+        };
+        if bytes(1, 1) > memory {
             return Err(MergeError::Memory {
                 allowed: memory,
-                needed: of_worker(1),
+                needed: bytes(1, 1),
             });
         }
-        let workers = workers
-            .min(usize::try_from(memory / of_worker(1)).unwrap_or(usize::MAX))
-            .max(1);
-        let mut runs = wanted;
-        while runs > 1 && of_worker(runs) * workers as u64 > memory {
-            runs -= 1;
-        }
+        // Workers first: a block larger than the smallest saves little, an idle core costs much.
+        let workers = (1..=workers)
+            .rev()
+            .find(|workers| bytes(*workers, 1) <= memory)
+            .unwrap_or(1);
+        let runs = (1..=wanted)
+            .rev()
+            .find(|runs| bytes(workers, *runs) <= memory)
+            .unwrap_or(1);
         Ok(Sizing {
             workers,
             block: runs * RUN,
-            bytes: of_worker(runs) * workers as u64,
+            bytes: bytes(workers, runs),
         })
     }
 }
@@ -143,6 +172,11 @@ mod tests {
 
     use super::*;
 
+    const LOCAL: Ends = Ends {
+        local_inputs: true,
+        local_output: true,
+    };
+
     #[test]
     fn too_little_memory_says_how_much_is_needed() {
         let footprint = Footprint {
@@ -150,11 +184,11 @@ mod tests {
             output: 2,
             models: 3,
         };
-        let error = Sizing::new(&footprint, 100_000, 2, true).unwrap_err();
+        let error = Sizing::new(&footprint, 100_000, 2, LOCAL).unwrap_err();
         let MergeError::Memory { needed, .. } = error else {
             panic!("{error}")
         };
-        let sizing = Sizing::new(&footprint, needed, 2, true).unwrap();
+        let sizing = Sizing::new(&footprint, needed, 2, LOCAL).unwrap();
         assert_eq!((sizing.workers, sizing.block, sizing.bytes), (1, RUN, needed));
     }
 
@@ -162,10 +196,11 @@ mod tests {
         #[test]
         fn buffers_fit_the_memory(
             models in 1usize..40, width in prop::sample::select(vec![2usize, 4, 8]), memory in 1u64<<20..1u64<<32,
-            threads in 1usize..256, is_local: bool,
+            threads in 1usize..256, local_inputs: bool, local_output: bool,
         ) {
             let footprint = Footprint { inputs: vec![width; models + 1], output: width, models };
-            if let Ok(sizing) = Sizing::new(&footprint, memory, threads, is_local) {
+            let ends = Ends { local_inputs, local_output };
+            if let Ok(sizing) = Sizing::new(&footprint, memory, threads, ends) {
                 prop_assert!(sizing.bytes <= memory);
                 prop_assert!(sizing.workers >= 1 && sizing.block >= RUN && sizing.block % RUN == 0);
             }

@@ -14,7 +14,7 @@ mod output;
 mod pass;
 
 pub(crate) use block::Blocks;
-pub(crate) use buffers::{Footprint, Sizing};
+pub(crate) use buffers::{Ends, Footprint, Sizing};
 pub(crate) use gather::Gather;
 pub(crate) use output::Output;
 pub(crate) use pass::{Combine, Pass, Work};

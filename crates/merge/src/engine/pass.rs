@@ -10,7 +10,7 @@ use super::block::Block;
 use super::buffers::{Buffers, Footprint, Ledger, Sizing};
 use super::{Blocks, Gather, Output, RUN};
 use crate::error::{MergeError, Result};
-use crate::kernel::{CHUNK, GramSum, accumulate, round_to_f32};
+use crate::kernel::{CHUNK, GramSum, Term, round_to_f32, weighted_sum};
 use crate::method::{Recipe, TensorPlace};
 use crate::source::Source;
 
@@ -92,11 +92,8 @@ impl Pass<'_> {
                 };
                 if let Err(error) = done {
                     stop.store(true, Ordering::Relaxed);
-                    if let Some(combine) = self.combine {
-                        combine.output.abandon();
-                    }
                     let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    // The earliest block's error is the one to report; those behind it may only be waiting for it.
+                    // Several blocks may fail at once: the earliest one's error is reported.
                     if failure.as_ref().is_none_or(|(earliest, _)| index < *earliest) {
                         *failure = Some((index, error));
                     }
@@ -237,7 +234,7 @@ impl Worker<'_> {
         }
         self.scratch.gram.add(len);
         let end = start + len;
-        if end % RUN == 0 || end == block.len {
+        if end.is_multiple_of(RUN) || end == block.len {
             gather.add(
                 block.tensor,
                 (block.start + end - 1) / RUN,
@@ -261,18 +258,16 @@ impl Worker<'_> {
                 tensor.spec.name
             )));
         };
+        let inputs = self.pass.inputs.len();
+        let values = &self.scratch.values;
+        let terms: Vec<Term<'_>> = needed
+            .iter()
+            .map(|(input, _)| (recipe.coefficient(*input, inputs), &values[*input][..len]))
+            .filter(|(coefficient, _)| *coefficient != 0.0)
+            .map(|(coefficient, values)| Term { coefficient, values })
+            .collect();
         let sum = &mut self.scratch.sum[..len];
-        let mut first = true;
-        for (input, _) in needed {
-            let coefficient = recipe.coefficient(*input, self.pass.inputs.len());
-            if coefficient != 0.0 {
-                accumulate(coefficient, &self.scratch.values[*input][..len], first, sum);
-                first = false;
-            }
-        }
-        if first {
-            sum.fill(0.0);
-        }
+        weighted_sum(&terms, sum);
         let rounded = &mut self.scratch.rounded[..len];
         round_to_f32(sum, rounded);
         let dtype = tensor.spec.dtype;

@@ -1,23 +1,20 @@
 //! From a document and its opened models to a plan.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use tributary_tensorfile::{DEFAULT_SHARD_BYTES, ModelLayout, TensorSpec};
 
+use super::merge_plan::MergePlan;
 use super::names::display_names;
 use super::output_files;
-use super::summary::PlanSummary;
 use crate::compatibility::{
     Incompatibilities, Role, TensorView, compare_configurations, compare_tokenizers, is_tied, layer_count,
     match_tensors,
 };
-use crate::config::{MergeSpec, ParameterValue, Problem, Problems};
-use crate::engine::{Footprint, Sizing, Work};
+use crate::config::{MergeSpec, Problem, Problems};
+use crate::engine::{Footprint, Work};
 use crate::error::{MergeError, Result};
-use crate::method::{self, BaseUse, FirstPass, Method, Recipe, Settings, Statistics, TensorPlace};
+use crate::method::{self, BaseUse, TensorPlace};
 use crate::source::Source;
-use crate::statistics::{Gram, GramTable};
 
 /// What does not change the result, only how it is made and cut into files.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,28 +39,6 @@ impl Default for MergeOptions {
             diagnostics: true,
         }
     }
-}
-
-/// A merge that is known to fit together; [`MergePlan::publish`] does it.
-pub struct MergePlan {
-    pub(crate) spec: MergeSpec,
-    pub(crate) options: MergeOptions,
-    pub(crate) method: &'static dyn Method,
-    /// The base model and what reports call it, if there is one.
-    pub(crate) base: Option<(String, Source)>,
-    /// What is read: the base first if the method uses it, then the models.
-    pub(crate) inputs: Vec<(String, Source)>,
-    /// Own parameters of each model.
-    pub(crate) parameters: Vec<BTreeMap<String, ParameterValue>>,
-    pub(crate) lead: Source,
-    pub(crate) tokenizer: Source,
-    pub(crate) tensors: Vec<Work>,
-    pub(crate) layout: ModelLayout,
-    pub(crate) configuration: Vec<u8>,
-    pub(crate) footprint: Footprint,
-    pub(crate) sizing: Sizing,
-    pub(crate) warnings: Vec<String>,
-    bytes_to_read: u64,
 }
 
 /// Checks a merge and decides everything about it. `sources` are the opened models, found by
@@ -132,12 +107,6 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
     let (tensors, layout) = lay_out(spec, options, &inputs, &lead, &matched)?;
     let configuration = output_files::configuration(lead.configuration(), spec.output_type(), &tensors);
     let footprint = footprint(&tensors, &inputs, uses_base);
-    let is_local = inputs.iter().all(|(_, source)| source.is_local());
-    let threads = options
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-        .unwrap_or(1);
-    let sizing = Sizing::new(&footprint, options.memory, threads, is_local)?;
     let mut plan = MergePlan {
         spec: spec.clone(),
         options: options.clone(),
@@ -151,10 +120,10 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         layout,
         configuration,
         footprint,
-        sizing,
         warnings,
         bytes_to_read: 0,
     };
+    plan.sizing(true)?;
     plan.bytes_to_read = plan.count_bytes()?;
     Ok(plan)
 }
@@ -267,157 +236,5 @@ fn footprint(tensors: &[Work], inputs: &[(String, Source)], uses_base: bool) -> 
         // Copied tensors move through this buffer in pieces, so it must not be empty.
         output: merged().map(|tensor| tensor.spec.dtype.size()).max().unwrap_or(1),
         models: if uses_base { inputs.len() - 1 } else { 0 },
-    }
-}
-
-impl MergePlan {
-    /// The plan in figures.
-    pub fn summary(&self) -> PlanSummary {
-        let copied = self
-            .tensors
-            .iter()
-            .filter(|tensor| tensor.copied_from.is_some())
-            .count();
-        PlanSummary {
-            method: self.method.name(),
-            base: self.base.as_ref().map(|(name, _)| name.clone()),
-            models: self.models().map(|(name, _)| name.clone()).collect(),
-            parameters: self.parameter_count(),
-            tensors_merged: self.tensors.len() - copied,
-            tensors_copied: copied,
-            shards: self.layout.shards.len(),
-            bytes_to_read: self.bytes_to_read,
-            bytes_to_write: self.layout.total_bytes(),
-            passes: if self.method.first_pass(&self.settings()) == FirstPass::Gram {
-                2
-            } else {
-                1
-            },
-            memory: self.sizing.bytes,
-            workers: self.sizing.workers,
-            block_elements: self.sizing.block,
-            warnings: self.warnings.clone(),
-        }
-    }
-
-    /// The merged models and what reports call them.
-    pub(crate) fn models(&self) -> impl Iterator<Item = &(String, Source)> {
-        self.inputs.iter().skip(usize::from(self.uses_base()))
-    }
-
-    pub(crate) fn uses_base(&self) -> bool {
-        self.method.base() == BaseUse::Required
-    }
-
-    pub(crate) fn parameter_count(&self) -> u64 {
-        let merged = self.tensors.iter().filter(|tensor| tensor.copied_from.is_none());
-        merged.map(|tensor| tensor.spec.elements() as u64).sum()
-    }
-
-    pub(crate) fn settings(&self) -> Settings<'_> {
-        let models = self.models().map(|(name, _)| name.as_str()).zip(&self.parameters);
-        Settings::new(self.method, &self.spec.parameters, models)
-    }
-
-    /// How every tensor is made, in the order of the tensors; `None` for copied ones.
-    pub(crate) fn recipes(&self, statistics: &Statistics) -> Result<Vec<Option<Recipe>>> {
-        let settings = self.settings();
-        let recipe = |tensor: &Work| match tensor.copied_from {
-            Some(_) => Ok(None),
-            None => self
-                .method
-                .recipe(&tensor.place, &settings, statistics)
-                .map(Some)
-                .map_err(|reason| MergeError::Parameter {
-                    method: self.method.name(),
-                    tensor: tensor.spec.name.clone(),
-                    reason,
-                }),
-        };
-        self.tensors.iter().map(recipe).collect()
-    }
-
-    /// ‖τ‖² of each model as its manifest records it: fact `distance_squared`, `{"from": digest of the base's
-    /// manifest, "value": number}`.
-    pub(crate) fn recorded_norms(&self) -> Result<Vec<f64>> {
-        let base = self
-            .base
-            .as_ref()
-            .map(|(_, source)| source.digest())
-            .unwrap_or_default();
-        let recorded = |(name, source): &(String, Source)| {
-            let fact = source.facts().get("distance_squared");
-            let from = fact.and_then(|fact| fact.get("from")).and_then(Value::as_str);
-            let value = fact.and_then(|fact| fact.get("value")).and_then(Value::as_f64);
-            value
-                .filter(|value| from == Some(base) && value.is_finite() && *value >= 0.0)
-                .ok_or_else(|| {
-                    let reason =
-                        "its manifest records no distance from this base; use norms: read".to_string();
-                    MergeError::Model {
-                        model: name.clone(),
-                        reason,
-                    }
-                })
-        };
-        self.models().map(recorded).collect()
-    }
-
-    /// Does the combining pass measure the task vectors although the method does not ask for it?
-    pub(crate) fn measures_on_the_way(&self) -> bool {
-        self.options.diagnostics
-            && self.uses_base()
-            && self.method.first_pass(&self.settings()) == FirstPass::None
-    }
-
-    /// Bytes of tensors that all passes together read. Asks for every recipe, as if all task vectors were of unit
-    /// length, so that a parameter without a value shows now.
-    fn count_bytes(&self) -> Result<u64> {
-        let first_pass = self.method.first_pass(&self.settings());
-        let models = self.models().count();
-        let statistics = match first_pass {
-            FirstPass::None => Statistics::None,
-            FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
-            FirstPass::Gram => {
-                let unit = || {
-                    Gram::from_packed(
-                        models,
-                        (0..models)
-                            .flat_map(|t| (0..=t).map(move |u| f64::from(u8::from(t == u))))
-                            .collect(),
-                    )
-                };
-                let merged = self.tensors.iter().filter(|tensor| tensor.copied_from.is_none());
-                Statistics::Gram(GramTable::new(
-                    models,
-                    merged.map(|tensor| (tensor.place.clone(), unit())),
-                ))
-            }
-        };
-        let mut bytes = 0;
-        for (tensor, recipe) in self.tensors.iter().zip(self.recipes(&statistics)?) {
-            let of = |input: usize| {
-                tensor
-                    .inputs
-                    .get(input)
-                    .and_then(Option::as_ref)
-                    .map_or(0, |info| info.bytes)
-            };
-            let all: u64 = (0..self.inputs.len()).map(of).sum();
-            match (tensor.copied_from, recipe) {
-                (Some(input), _) => bytes += of(input),
-                (None, Some(recipe)) => {
-                    if first_pass == FirstPass::Gram {
-                        bytes += all;
-                    }
-                    let used = (0..self.inputs.len()).filter(|input| {
-                        self.measures_on_the_way() || recipe.coefficient(*input, self.inputs.len()) != 0.0
-                    });
-                    bytes += used.map(of).sum::<u64>();
-                }
-                (None, None) => {}
-            }
-        }
-        Ok(bytes)
     }
 }

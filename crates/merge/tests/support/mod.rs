@@ -2,7 +2,8 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "shared by the test files, each of which uses its part"
+    clippy::unwrap_used,
+    reason = "each test file uses its part"
 )]
 
 use std::collections::BTreeMap;
