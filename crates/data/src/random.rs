@@ -18,7 +18,9 @@ const fn mix(mut z: u64) -> u64 {
 /// A key for [`Draws`] from any number of words, such as (seed, epoch, purpose). Different words or a different number of
 /// words give unrelated keys.
 pub(crate) fn key(words: &[u64]) -> u64 {
-    words.iter().fold(mix(words.len() as u64 ^ GOLDEN), |key, &word| mix(key.wrapping_add(GOLDEN) ^ mix(word)))
+    words.iter().fold(mix(words.len() as u64 ^ GOLDEN), |key, &word| {
+        mix(key.wrapping_add(GOLDEN) ^ mix(word))
+    })
 }
 
 /// A reader of the sequence under one key.
@@ -31,7 +33,10 @@ pub(crate) struct Draws {
 impl Draws {
     /// The sequence under `key(words)`, from its beginning.
     pub(crate) fn new(words: &[u64]) -> Self {
-        Self { key: key(words), counter: 0 }
+        Self {
+            key: key(words),
+            counter: 0,
+        }
     }
 
     /// The next 64 bits.
@@ -50,6 +55,16 @@ impl Draws {
                 return (product >> 64) as usize;
             }
         }
+    }
+
+    /// A number in `low..=high`.
+    pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
+        low + self.below(high.saturating_sub(low) + 1)
+    }
+
+    /// True `numerator` times out of `denominator`.
+    pub(crate) fn chance(&mut self, numerator: usize, denominator: usize) -> bool {
+        self.below(denominator) < numerator
     }
 
     /// Fisher–Yates.
@@ -81,7 +96,10 @@ mod tests {
         for _ in 0..70_000 {
             counts[draws.below(7)] += 1;
         }
-        assert!(counts.iter().all(|&count| (9_500..10_500).contains(&count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|&count| (9_500..10_500).contains(&count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -19,7 +19,10 @@ pub struct Message {
 impl Message {
     /// A turn of `role` saying `content`.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
     }
 }
 
@@ -99,8 +102,14 @@ mod tests {
 
     #[test]
     fn digest_depends_on_content_and_form_only() {
-        let one = Record::Completion { prompt: "ab".into(), completion: "c".into() };
-        let other = Record::Completion { prompt: "a".into(), completion: "bc".into() };
+        let one = Record::Completion {
+            prompt: "ab".into(),
+            completion: "c".into(),
+        };
+        let other = Record::Completion {
+            prompt: "a".into(),
+            completion: "bc".into(),
+        };
         assert_ne!(one.digest(), other.digest(), "the boundary is content");
         assert_ne!(Record::Text("abc".into()).digest(), one.digest());
         assert_eq!(one.digest(), one.clone().digest());
@@ -110,6 +119,9 @@ mod tests {
     #[test]
     fn digest_is_pinned() {
         // A changed digest would move documents across every held-out split ever published.
-        assert_eq!(Record::Text("The sea.".into()).id(), "c79fd0de92d2b2f0eb59b882ef1e9da2");
+        assert_eq!(
+            Record::Text("The sea.".into()).id(),
+            "c79fd0de92d2b2f0eb59b882ef1e9da2"
+        );
     }
 }

@@ -40,7 +40,11 @@ impl Split {
         records: impl Iterator<Item = Result<Record, E>>,
         held_out: u16,
     ) -> impl Iterator<Item = Result<Record, E>> {
-        records.filter(move |record| record.as_ref().map_or(true, |record| self.takes(record, held_out)))
+        records.filter(move |record| {
+            record
+                .as_ref()
+                .map_or(true, |record| self.takes(record, held_out))
+        })
     }
 }
 
@@ -66,9 +70,18 @@ pub struct Overlap {
 /// What two sets of documents have in common, by content: for checking that an evaluation set is not in the training data.
 /// Sees equal records only, not near copies.
 pub fn overlap(left: &[Document], right: &[Document]) -> Overlap {
-    let ids = |documents: &[Document]| documents.iter().map(|document| document.id.clone()).collect::<BTreeSet<_>>();
+    let ids = |documents: &[Document]| {
+        documents
+            .iter()
+            .map(|document| document.id.clone())
+            .collect::<BTreeSet<_>>()
+    };
     let (left, right) = (ids(left), ids(right));
-    Overlap { left: left.len(), right: right.len(), shared: left.intersection(&right).cloned().collect() }
+    Overlap {
+        left: left.len(),
+        right: right.len(),
+        shared: left.intersection(&right).cloned().collect(),
+    }
 }
 
 #[cfg(test)]
@@ -77,24 +90,60 @@ mod tests {
 
     #[test]
     fn sides_are_disjoint_complete_and_of_the_asked_size() {
-        let records: Vec<Record> = (0..20_000).map(|n| Record::Text(format!("document {n}"))).collect();
-        let held: Vec<&Record> = records.iter().filter(|record| Split::HeldOut.takes(record, 50)).collect();
-        assert!((850..1150).contains(&held.len()), "{} of 20000 at 50 of 1000", held.len());
-        assert!(records.iter().all(|record| Split::HeldOut.takes(record, 50) != Split::Train.takes(record, 50)));
-        assert!(records.iter().all(|record| Split::Train.takes(record, 0) && Split::All.takes(record, 50)));
+        let records: Vec<Record> = (0..20_000)
+            .map(|n| Record::Text(format!("document {n}")))
+            .collect();
+        let held: Vec<&Record> = records
+            .iter()
+            .filter(|record| Split::HeldOut.takes(record, 50))
+            .collect();
+        assert!(
+            (850..1150).contains(&held.len()),
+            "{} of 20000 at 50 of 1000",
+            held.len()
+        );
+        assert!(
+            records
+                .iter()
+                .all(|record| Split::HeldOut.takes(record, 50) != Split::Train.takes(record, 50))
+        );
+        assert!(
+            records
+                .iter()
+                .all(|record| Split::Train.takes(record, 0) && Split::All.takes(record, 50))
+        );
         assert!(records.iter().all(|record| Split::HeldOut.takes(record, 1000)));
     }
 
     #[test]
     fn a_growing_share_keeps_what_was_held_out() {
         let records: Vec<Record> = (0..2000).map(|n| Record::Text(format!("document {n}"))).collect();
-        assert!(records.iter().all(|record| !Split::HeldOut.takes(record, 50) || Split::HeldOut.takes(record, 100)));
+        assert!(
+            records
+                .iter()
+                .all(|record| !Split::HeldOut.takes(record, 50) || Split::HeldOut.takes(record, 100))
+        );
     }
 
     #[test]
     fn overlap_counts_contents() {
-        let document = |id: &str| Document { tokens: vec![1], loss: vec![true], id: id.to_owned(), part: 0 };
-        let (left, right) = ([document("b"), document("a"), document("a")], [document("a"), document("c")]);
-        assert_eq!(overlap(&left, &right), Overlap { left: 2, right: 2, shared: vec!["a".to_owned()] });
+        let document = |id: &str| Document {
+            tokens: vec![1],
+            loss: vec![true],
+            id: id.to_owned(),
+            part: 0,
+        };
+        let (left, right) = (
+            [document("b"), document("a"), document("a")],
+            [document("a"), document("c")],
+        );
+        assert_eq!(
+            overlap(&left, &right),
+            Overlap {
+                left: 2,
+                right: 2,
+                shared: vec!["a".to_owned()]
+            }
+        );
     }
 }

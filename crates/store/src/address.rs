@@ -21,7 +21,7 @@ impl Address {
     /// Reads `text`; relative paths are taken from the current directory.
     pub(crate) fn parse(text: &str) -> Result<Address> {
         let fail = |reason: String| StoreError::Address {
-            address: mask(text),
+            address: shown(text),
             reason,
         };
         if text.is_empty() {
@@ -56,6 +56,14 @@ impl Address {
                 "{scheme}:// is unknown; use s3://bucket/prefix, file:///path or a plain path"
             ))),
         }
+    }
+}
+
+/// `text` as an error may show it. Nothing after a `?` belongs into an address, so it may be anything.
+fn shown(text: &str) -> String {
+    match text.split_once('?') {
+        Some((address, _)) => format!("{}?****", mask(address)),
+        None => mask(text),
     }
 }
 

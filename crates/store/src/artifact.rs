@@ -8,7 +8,8 @@ use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
 use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest, OutputEntry};
 use crate::store::Store;
-use crate::verify::{Depth, VerifyProgress, VerifyReport, verify};
+use crate::verify::verify;
+use crate::verify_report::{Depth, VerifyProgress, VerifyReport};
 
 /// A published artifact: its place and its checked manifest.
 #[derive(Clone, Debug)]

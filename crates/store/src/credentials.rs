@@ -20,12 +20,15 @@ pub(crate) struct S3Settings {
     pub(crate) unsupported: Option<String>,
 }
 
+/// Variables by name.
+pub(crate) type Environment = BTreeMap<String, String>;
+
 type Section = BTreeMap<String, String>;
 
 impl S3Settings {
-    /// Looks in the environment and the files it points to.
-    pub(crate) fn from_environment() -> S3Settings {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    /// Looks in `environment` and the files it points to.
+    pub(crate) fn find(environment: &Environment) -> S3Settings {
+        let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
         let home = variable("HOME")
             .or_else(|| variable("USERPROFILE"))
             .map(PathBuf::from);

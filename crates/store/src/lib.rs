@@ -11,6 +11,7 @@
 //! * No credential is ever part of a message, a `Debug` text or an object.
 
 mod address;
+mod amazon;
 mod artifact;
 mod credentials;
 mod digest;
@@ -23,6 +24,7 @@ mod local_stage;
 mod lock;
 mod manifest;
 mod memory;
+mod pauses;
 mod pointer;
 mod publication;
 mod remote;
@@ -33,6 +35,7 @@ mod secrets;
 mod store;
 mod transfer;
 mod verify;
+mod verify_report;
 mod writer;
 
 pub use artifact::Artifact;
@@ -49,5 +52,5 @@ pub use pointer::{Pointer, PointerValue, Swap};
 pub use publication::{ArtifactObject, Publication};
 pub use secrets::mask;
 pub use store::{Created, ObjectMeta, Store};
-pub use verify::{Depth, Problem, ProblemKind, VerifyProgress, VerifyReport};
+pub use verify_report::{Depth, Problem, ProblemKind, VerifyProgress, VerifyReport};
 pub use writer::{ObjectWriter, PositionedWriter, RegionWriter, Written};

@@ -21,6 +21,7 @@ pub const FORMAT: u32 = 1;
 /// Longest manifest accepted, in bytes.
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 const MAX_OBJECTS: usize = 200_000;
+const CHECKSUM: &str = "checksum";
 
 /// One object of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,11 +149,15 @@ impl Manifest {
         }
     }
 
-    /// The bytes stored: indented JSON with a final newline.
+    /// The bytes stored: indented JSON with a final newline. The last key, `checksum`, is the BLAKE3 of the same text
+    /// without it.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        let checksum = Digest::of(&text(&value)).to_hex();
+        if let Value::Object(map) = &mut value {
+            map.insert(CHECKSUM.to_owned(), Value::String(checksum));
+        }
+        text(&value)
     }
 
     /// BLAKE3 of [`Self::to_bytes`], hexadecimal: the identity of the artifact.
@@ -195,8 +200,18 @@ impl Manifest {
                 head.format
             )));
         }
-        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+        let mut value: Value = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+        if let Value::Object(map) = &mut value {
+            map.shift_remove(CHECKSUM);
+        }
+        let manifest: Self = serde_json::from_value(value).map_err(|error| fault(error.to_string()))?;
         manifest.check().map_err(fault)?;
+        // Every byte counts, also of what no rule speaks about.
+        if manifest.to_bytes() != bytes {
+            return Err(fault(
+                "its text was changed: the checksum does not fit".to_owned(),
+            ));
+        }
         Ok(manifest)
     }
 
@@ -249,6 +264,12 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+fn text(value: &Value) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
 }
 
 fn sort_keys(value: &mut Value) {

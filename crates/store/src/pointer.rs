@@ -12,14 +12,17 @@ use crate::error::{Result, StoreError};
 use crate::key::check_path;
 use crate::local::{LocalFiles, parent};
 use crate::lock::{DirectoryLock, nonce};
-use crate::remote::{BackendResult, Conditional, Pauses, Remote, unchanged};
+use crate::pauses::Pauses;
+use crate::remote::{BackendResult, Conditional, Remote, unchanged};
 use crate::runtime::block_on;
 use crate::store::{Backend, Store};
 
 /// Longest value that is read.
 const MAX_BYTES: u64 = 64 << 10;
 /// How many moves by others may lie between a move of ours and its confirmation.
-const RECENT: usize = 64;
+const RECENT: usize = 1024;
+/// Length of a nonce: 48 bits in hexadecimal.
+const NONCE_CHARS: usize = 12;
 /// [`Pointer::update`] gives up after so many lost races: more is a fault, not contention.
 const MAX_RACES: usize = 10_000;
 
@@ -49,8 +52,18 @@ struct Stored {
     target: String,
     generation: u64,
     writer: String,
+    /// The nonces of the writers before, newest last, one after the other.
     #[serde(default)]
-    recent: Vec<String>,
+    recent: String,
+}
+
+impl Stored {
+    fn is_recent(&self, writer: &str) -> bool {
+        self.recent
+            .as_bytes()
+            .chunks(NONCE_CHARS)
+            .any(|nonce| nonce == writer.as_bytes())
+    }
 }
 
 /// One pointer of a store.
@@ -142,16 +155,18 @@ impl Pointer {
 
     /// The value that follows `current`, and its bytes.
     fn successor(&self, current: Option<&Stored>, target: &str) -> Result<(Stored, Vec<u8>)> {
-        let mut recent: Vec<String> = current.map(|stored| stored.recent.clone()).unwrap_or_default();
+        let mut recent = String::new();
         if let Some(stored) = current {
-            recent.push(stored.writer.clone());
+            recent.push_str(&stored.recent);
+            recent.push_str(&stored.writer);
+            // Characters, not bytes, so that no foreign value can split one.
+            let excess = recent.len().saturating_sub(RECENT * NONCE_CHARS);
+            recent = recent.chars().skip(excess).collect();
         }
-        let excess = recent.len().saturating_sub(RECENT);
-        recent.drain(..excess);
         let stored = Stored {
             target: target.to_string(),
             generation: current.map_or(0, |stored| stored.generation) + 1,
-            writer: format!("{:016x}{:016x}", nonce(), nonce()),
+            writer: format!("{:0NONCE_CHARS$x}", nonce() >> 16),
             recent,
         };
         let mut bytes =
@@ -231,30 +246,34 @@ impl Pointer {
         };
         let mut pauses = Pauses::new(remote.first_pause);
         loop {
-            let put = block_on(remote.put_if(full, bytes.clone(), mode()))?;
-            let put = put.map_err(|error| remote.error("move", full, &error))?;
-            if let Conditional::Done(Some(version)) = put {
-                return Ok(Swap::Done(value(&stored, version)));
+            let mut failure = StoreError::Backend {
+                action: "move",
+                at: self.at(),
+                message: "the server refuses the condition although it holds".to_string(),
+                transient: true,
+            };
+            match block_on(remote.put_if_once(full, bytes.clone(), mode()))? {
+                Ok(Conditional::Done(Some(version))) => return Ok(Swap::Done(value(&stored, version))),
+                Ok(Conditional::Done(None) | Conditional::Refused) => {}
+                Err(error) if remote.may_retry(&error) => failure = remote.error("move", full, &error),
+                Err(error) => return Err(remote.error("move", full, &error)),
             }
-            let now = self.load()?;
-            match now {
+            // Looked at without delay: the more others move the pointer on, the harder it is to find our own move.
+            match self.load()? {
                 // Our own write, whose answer was lost or carried no version.
                 Some((there, version)) if there.writer == stored.writer => {
                     return Ok(Swap::Done(value(&there, version)));
                 }
                 // Ours, and moved on since: the version is gone, so the value can be compared but not swapped from.
-                Some((there, _)) if there.recent.contains(&stored.writer) => {
+                Some((there, _)) if there.is_recent(&stored.writer) => {
                     return Ok(Swap::Done(value(&stored, String::new())));
                 }
-                // Refused, yet nothing changed: some servers answer so to puts that raced and stored neither.
+                // Nothing changed: the put failed, or is still under way, or (some servers) raced and was not stored.
                 now if now.as_ref().map(|(_, version)| version) == expected.map(|value| &value.version) => {
-                    let pause = pauses.next().ok_or_else(|| StoreError::Backend {
-                        action: "move",
-                        at: self.at(),
-                        message: "the server refuses the condition although it holds".to_string(),
-                        transient: true,
-                    })?;
-                    std::thread::sleep(pause);
+                    match pauses.next() {
+                        Some(pause) => std::thread::sleep(pause),
+                        None => return Err(failure),
+                    }
                 }
                 now => return Ok(Swap::Lost(now.map(|(stored, version)| value(&stored, version)))),
             }

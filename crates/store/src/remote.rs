@@ -4,12 +4,12 @@
 //! not retry, and *resolution of unknown outcomes*. A conditional put whose answer was lost may have landed; the object
 //! is then read back and compared, so that our own success is never reported as somebody else's.
 //!
-//! Retry budget: a request is tried at most [`TRIES`] times within [`BUDGET`]. For S3 object_store spends that budget on
-//! statuses 408, 429, 5xx and refused connections; this layer only takes over errors object_store does not repeat.
+//! For S3 object_store itself repeats requests on statuses 408, 429, 5xx and refused connections; this layer, within the
+//! same budget ([`crate::pauses`]), only repeats what object_store does not.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -21,18 +21,10 @@ use object_store::{
 };
 
 use crate::error::{Result, StoreError};
-use crate::lock::nonce;
+use crate::pauses::Pauses;
 use crate::runtime::block_on;
 use crate::secrets::Secrets;
 use crate::store::{Created, ObjectMeta};
-
-/// Most times one request is tried.
-pub(crate) const TRIES: usize = 10;
-/// Longest time after the first try at which another is begun.
-pub(crate) const BUDGET: Duration = Duration::from_secs(180);
-/// Pauses between tries.
-pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 pub(crate) type BackendResult<T> = std::result::Result<T, object_store::Error>;
 
@@ -68,21 +60,24 @@ impl Remote {
     /// The facade's error for a failure of `action` on `key`.
     pub(crate) fn error(&self, action: &'static str, key: &str, error: &object_store::Error) -> StoreError {
         use object_store::Error as E;
-        let at = self.at(key);
-        match error {
-            E::NotFound { .. } => StoreError::NotFound { at },
-            E::Precondition { .. } => StoreError::Changed { at },
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => StoreError::Denied {
-                action,
-                at,
-                message: self.text(error),
-            },
-            _ => StoreError::Backend {
-                action,
-                at,
-                message: self.text(error),
-                transient: self.may_retry(error) || matches!(error, E::Generic { .. }),
-            },
+        let (at, message) = (self.at(key), self.text(error));
+        match (error, status(&message)) {
+            (E::NotFound { .. }, _) if !message.contains("NoSuchBucket") => StoreError::NotFound { at },
+            (E::Precondition { .. }, _) => StoreError::Changed { at },
+            (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
+                StoreError::Denied { action, at, message }
+            }
+            (_, status) => {
+                let refused = status
+                    .is_some_and(|status| (400..500).contains(&status) && ![408, 429].contains(&status));
+                let transient = matches!(error, E::Generic { .. }) && !refused;
+                StoreError::Backend {
+                    action,
+                    at,
+                    message,
+                    transient,
+                }
+            }
         }
     }
 
@@ -102,7 +97,7 @@ impl Remote {
     }
 
     /// Is another try of ours worth it? Only for what the backend does not repeat itself.
-    fn may_retry(&self, error: &object_store::Error) -> bool {
+    pub(crate) fn may_retry(&self, error: &object_store::Error) -> bool {
         if !matches!(error, object_store::Error::Generic { .. }) {
             return false;
         }
@@ -338,20 +333,28 @@ impl Remote {
         }
     }
 
-    /// One conditional put, repeated only while nobody can say whether it happened.
-    pub(crate) async fn put_if(&self, key: &str, bytes: Bytes, mode: PutMode) -> BackendResult<Conditional> {
-        let path = object_path(key)?;
-        let put = self
-            .retrying(|| {
-                let options = PutOptions {
-                    mode: mode.clone(),
-                    ..PutOptions::default()
-                };
-                self.objects
-                    .put_opts(&path, PutPayload::from_bytes(bytes.clone()), options)
-            })
-            .await;
-        match put {
+    /// One conditional put, repeated while nobody can say whether it happened.
+    async fn put_if(&self, key: &str, bytes: Bytes, mode: PutMode) -> BackendResult<Conditional> {
+        let put = || self.put_if_once(key, bytes.clone(), mode.clone());
+        self.retrying(put).await
+    }
+
+    /// One conditional put, tried once.
+    pub(crate) async fn put_if_once(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> BackendResult<Conditional> {
+        let options = PutOptions {
+            mode,
+            ..PutOptions::default()
+        };
+        match self
+            .objects
+            .put_opts(&object_path(key)?, PutPayload::from_bytes(bytes), options)
+            .await
+        {
             Ok(done) => Ok(Conditional::Done(done.e_tag)),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Conditional::Refused)
@@ -359,6 +362,12 @@ impl Remote {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The HTTP status object_store's error speaks of; its type is private, its text is all there is.
+fn status(message: &str) -> Option<u16> {
+    let (_, rest) = message.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 /// The condition "still version `etag`".
@@ -388,35 +397,5 @@ fn check_length(expected: u64, got: u64) -> BackendResult<()> {
         Ok(())
     } else {
         Err(wrong("an answer shorter or longer than announced"))
-    }
-}
-
-/// The pauses between tries: exponential with jitter, bounded in number and in time.
-pub(crate) struct Pauses {
-    start: Instant,
-    tries: usize,
-    pause: Duration,
-}
-
-impl Pauses {
-    pub(crate) fn new(first: Duration) -> Pauses {
-        Pauses {
-            start: Instant::now(),
-            tries: 1,
-            pause: first,
-        }
-    }
-
-    /// How long to wait before the next try; `None` if there should be none.
-    pub(crate) fn next(&mut self) -> Option<Duration> {
-        if self.tries >= TRIES || self.start.elapsed() > BUDGET {
-            return None;
-        }
-        self.tries += 1;
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST_PAUSE);
-        // Between half and all of it, so that writers who collided once do not collide again.
-        let jitter = (nonce() % 1000) as u32;
-        Some(pause / 2 + pause / 2000 * jitter)
     }
 }

@@ -1,25 +1,27 @@
 //! [`Store`]: one place where objects live, and the plain operations on them.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::ObjectStore;
 use object_store::multipart::MultipartStore;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use tributary_tensorfile::{MappedFile, ReadAt};
 
 use crate::address::Address;
-use crate::credentials::S3Settings;
+use crate::amazon;
+use crate::credentials::Environment;
 use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
 use crate::key::{check_path, join};
 use crate::local::{Durability, LocalFiles};
 use crate::manifest::MANIFEST;
 use crate::memory;
+use crate::pauses::FIRST_PAUSE;
 use crate::pointer::Pointer;
-use crate::remote::{BUDGET, FIRST_PAUSE, LONGEST_PAUSE, Remote, TRIES};
+use crate::remote::Remote;
 use crate::remote_object::RemoteObject;
 use crate::secrets::{Secrets, mask};
 use crate::writer::{ObjectWriter, RegionWriter};
@@ -72,10 +74,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Address`] if the address is not understood or its credentials cannot be found.
     pub fn open(url: &str) -> Result<Store> {
+        // Variables that are not text are nobody's credentials.
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::open_with(url, std::env::vars_os().filter_map(text))
+    }
+
+    /// As [`Store::open`], with these variables instead of the process's own.
+    pub fn open_with(url: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Store> {
+        let environment: Environment = environment.into_iter().collect();
         match Address::parse(url)? {
             Address::Local(root) => {
-                let durability = match std::env::var(DURABILITY_VARIABLE).as_deref() {
-                    Ok("process") => Durability::Process,
+                let durability = match environment.get(DURABILITY_VARIABLE).map(String::as_str) {
+                    Some("process") => Durability::Process,
                     _ => Durability::Device,
                 };
                 Ok(Store {
@@ -93,7 +104,7 @@ impl Store {
                     prefix,
                 ))
             }
-            Address::S3 { bucket, prefix } => open_s3(url, &bucket, prefix),
+            Address::S3 { bucket, prefix } => amazon::open(url, &bucket, prefix, &environment),
         }
     }
 
@@ -109,7 +120,7 @@ impl Store {
         store
     }
 
-    fn remote<T: ObjectStore + MultipartStore>(
+    pub(crate) fn remote<T: ObjectStore + MultipartStore>(
         backend: Arc<T>,
         label: String,
         secrets: Secrets,
@@ -376,68 +387,4 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url())
     }
-}
-
-fn open_s3(url: &str, bucket: &str, prefix: String) -> Result<Store> {
-    let settings = S3Settings::from_environment();
-    let secrets = settings.secrets();
-    let fail = |reason: String| StoreError::Address {
-        address: mask(url),
-        reason: secrets.mask(&reason),
-    };
-    if settings.access_key.is_none()
-        && let Some(name) = &settings.unsupported
-    {
-        return Err(fail(format!(
-            "the AWS profile uses {name}, which this program does not follow; run \
-             `eval \"$(aws configure export-credentials --format env)\"` first"
-        )));
-    }
-    let anonymous = std::env::var("AWS_SKIP_SIGNATURE").is_ok_and(|value| value == "true");
-    if settings.access_key.is_none() && settings.endpoint.is_some() && !anonymous {
-        return Err(fail(
-            "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials"
-                .to_string(),
-        ));
-    }
-    let retry = RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: FIRST_PAUSE,
-            max_backoff: LONGEST_PAUSE,
-            base: 2.0,
-        },
-        max_retries: TRIES - 1,
-        retry_timeout: BUDGET,
-    };
-    let mut builder = AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .with_retry(retry)
-        .with_conditional_put(S3ConditionalPut::ETagMatch)
-        // One request carries at most one part; the default of 30 s is short for a poor line.
-        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), "120s")
-        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "10s");
-    if let (Some(key), Some(secret)) = (&settings.access_key, &settings.secret_key) {
-        builder = builder.with_access_key_id(key).with_secret_access_key(secret);
-    }
-    if let Some(token) = &settings.session_token {
-        builder = builder.with_token(token);
-    }
-    if let Some(region) = &settings.region {
-        builder = builder.with_region(region);
-    }
-    if let Some(endpoint) = &settings.endpoint {
-        let plain = endpoint.to_ascii_lowercase().starts_with("http://");
-        builder = builder
-            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
-            .with_endpoint(endpoint)
-            .with_allow_http(plain);
-    }
-    let backend = builder.build().map_err(|error| fail(error.to_string()))?;
-    Ok(Store::remote(
-        Arc::new(backend),
-        format!("s3://{bucket}"),
-        secrets,
-        true,
-        prefix,
-    ))
 }

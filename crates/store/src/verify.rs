@@ -1,144 +1,23 @@
 //! Re-reading what was published: every object, every chunk, named by object and byte range where it is wrong.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
-use serde::Serialize;
 use tributary_tensorfile::ReadAt;
 
 use crate::artifact::Artifact;
 use crate::digest::{CHUNK_BYTES, Digest, PieceHasher, from_chunks};
 use crate::error::{Result, StoreError};
 use crate::manifest::{MANIFEST, ObjectEntry};
+use crate::verify_report::{Depth, Problem, ProblemKind, VerifyProgress, VerifyReport};
 
 /// Chunks read and hashed at once.
 const THREADS: usize = 4;
 /// A mapped chunk is hashed in pieces of this size, so that a file cut short meanwhile is met early.
 const PIECE_BYTES: usize = 1 << 20;
-
-/// How much of an artifact is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// Names and sizes only.
-    Sizes,
-    /// Names and sizes of all, and the chunks whose number a seeded choice of so many in a thousand falls on.
-    Sample {
-        /// Chunks read, in thousandths.
-        per_mille: u32,
-        /// Another seed reads other chunks.
-        seed: u64,
-    },
-    /// Every byte.
-    Full,
-}
-
-/// How far a verification is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerifyProgress {
-    /// Bytes read so far.
-    pub bytes: u64,
-    /// Bytes that will be read.
-    pub total: u64,
-}
-
-/// What a verification found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct VerifyReport {
-    /// Objects in the manifest.
-    pub objects: u64,
-    /// Bytes that were read.
-    pub bytes: u64,
-    /// Everything that is wrong, by path and offset.
-    pub problems: Vec<Problem>,
-    /// Objects at the place that the manifest does not list: harmless, but not part of the artifact.
-    pub strays: Vec<String>,
-}
-
-impl VerifyReport {
-    /// Is every object what was published (as far as it was read)?
-    pub fn is_whole(&self) -> bool {
-        self.problems.is_empty()
-    }
-}
-
-/// One thing that is wrong with one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// Path within the artifact.
-    pub path: String,
-    /// What is wrong.
-    #[serde(flatten)]
-    pub kind: ProblemKind,
-}
-
-/// What is wrong with an object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "problem")]
-#[non_exhaustive]
-pub enum ProblemKind {
-    /// It is not there.
-    Missing,
-    /// It ends too early or goes on past its end.
-    Size {
-        /// Bytes in the manifest.
-        expected: u64,
-        /// Bytes there.
-        found: u64,
-    },
-    /// The bytes `start..end` are not those that were published.
-    Bytes {
-        /// First byte of the chunk.
-        start: u64,
-        /// One past its last byte.
-        end: u64,
-        /// Digest in the manifest.
-        expected: String,
-        /// Digest of what is there.
-        found: String,
-    },
-    /// The bytes `start..end` cannot be read.
-    Unreadable {
-        /// First byte of the chunk.
-        start: u64,
-        /// One past its last byte.
-        end: u64,
-        /// The backend's words.
-        reason: String,
-    },
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = &self.path;
-        match &self.kind {
-            ProblemKind::Missing => write!(f, "{path}: missing"),
-            ProblemKind::Size { expected, found } if found < expected => {
-                write!(f, "{path}: bytes {found}..{expected} are missing")
-            }
-            ProblemKind::Size { expected, found } => {
-                write!(f, "{path}: bytes {expected}..{found} were not published")
-            }
-            ProblemKind::Bytes {
-                start,
-                end,
-                expected,
-                found,
-            } => {
-                write!(
-                    f,
-                    "{path}: bytes {start}..{end} changed (digest {found}, published {expected})"
-                )
-            }
-            ProblemKind::Unreadable { start, end, reason } => {
-                write!(f, "{path}: bytes {start}..{end} cannot be read: {reason}")
-            }
-        }
-    }
-}
 
 /// One chunk to be read.
 struct Task {
@@ -178,16 +57,8 @@ pub(crate) fn verify(
     report.bytes = run(artifact, &tasks, &readers, &mut report.problems, progress);
     report
         .problems
-        .sort_by(|a, b| (&a.path, start_of(&a.kind)).cmp(&(&b.path, start_of(&b.kind))));
+        .sort_by(|a, b| (&a.path, a.start()).cmp(&(&b.path, b.start())));
     Ok(report)
-}
-
-fn start_of(kind: &ProblemKind) -> u64 {
-    match kind {
-        ProblemKind::Missing => 0,
-        ProblemKind::Size { expected, found } => *expected.min(found),
-        ProblemKind::Bytes { start, .. } | ProblemKind::Unreadable { start, .. } => *start,
-    }
 }
 
 fn strays(artifact: &Artifact) -> Result<Vec<String>> {
@@ -402,7 +273,7 @@ pub(crate) fn open_checked(artifact: &Artifact, path: &str) -> Result<Arc<dyn Re
     readers[index] = Some(Arc::clone(&reader));
     let mut problems = Vec::new();
     run(artifact, &tasks, &readers, &mut problems, &|_| {});
-    problems.sort_by_key(|problem| start_of(&problem.kind));
+    problems.sort_by_key(|problem| problem.start());
     match problems.into_iter().next().map(|problem| problem.kind) {
         None => Ok(reader),
         Some(ProblemKind::Bytes {

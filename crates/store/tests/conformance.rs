@@ -2,46 +2,24 @@
 
 #![expect(clippy::unwrap_used)]
 
+mod backends;
+
 use std::io::Write;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use backends::{draft, over_every_backend, pattern, publish, server};
 use tributary_store::{
-    Artifact, CHUNK_BYTES, Created, Depth, MANIFEST, ManifestDraft, PositionedWriter, ProblemKind,
-    Publication, Store, StoreError, Swap,
+    Artifact, CHUNK_BYTES, Created, Depth, MANIFEST, OutputEntry, PositionedWriter, ProblemKind, Publication,
+    Store, StoreError, Swap,
 };
-use tributary_testkit::s3::{BUCKET, S3Server};
+use tributary_tensorfile::Directory;
 
-/// Runs `check` over a fresh root of every backend.
-fn over_every_backend(check: impl Fn(&Store)) {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("case-{}", COUNT.fetch_add(1, Ordering::SeqCst));
-    let folder = tempfile::tempdir().unwrap();
-    check(&Store::open(folder.path().join("root").to_str().unwrap()).unwrap());
-    check(&Store::open(&format!("memory://conformance/{name}")).unwrap());
-    check(&Store::open(&format!("s3://{}/{name}", server())).unwrap());
-}
-
-/// Name of the bucket of the one server of this process.
-fn server() -> &'static str {
-    static SERVER: OnceLock<S3Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let server = S3Server::start();
-        for (name, value) in server.environment() {
-            #[expect(unsafe_code)]
-            // SAFETY: nextest gives each test a process of its own, and no other thread has started yet.
-            unsafe {
-                std::env::set_var(name, value);
-            }
-        }
-        server
-    });
-    BUCKET
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8)
+fn keys(store: &Store, path: &str) -> Vec<String> {
+    store
+        .list(path)
+        .unwrap()
+        .into_iter()
+        .map(|meta| meta.key)
         .collect()
 }
 
@@ -50,23 +28,30 @@ fn objects_come_and_go() {
     over_every_backend(|store| {
         assert!(store.head("a/b").unwrap().is_none());
         assert!(store.get("a/b").unwrap_err().is_not_found());
+        assert!(matches!(store.reader("a/b"), Err(error) if error.is_not_found()));
+        assert!(keys(store, "").is_empty() && store.children("a").unwrap().is_empty());
         store.put("a/b", &b"one"[..]).unwrap();
         store.put("a/c", &b"three"[..]).unwrap();
         store.put("a/b", &b"two!"[..]).unwrap();
+        store.put("ab", &b""[..]).unwrap();
         assert_eq!(&store.get("a/b").unwrap()[..], b"two!");
+        assert_eq!(&store.get("ab").unwrap()[..], b"");
         assert_eq!(&store.get_range("a/c", 1, 3).unwrap()[..], b"hre");
+        assert_eq!(&store.get_range("a/c", 5, 0).unwrap()[..], b"");
+        for (start, len) in [(3, 3), (6, 1), (u64::MAX, 2)] {
+            assert!(
+                matches!(store.get_range("a/c", start, len), Err(StoreError::Misuse { .. })),
+                "{start} {len}"
+            );
+        }
         assert_eq!(store.head("a/b").unwrap().unwrap().size, 4);
-        let keys = |store: &Store, path: &str| {
-            store
-                .list(path)
-                .unwrap()
-                .into_iter()
-                .map(|meta| meta.key)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(keys(store, ""), ["a/b", "a/c"]);
+        assert!(store.head("a").unwrap().is_none(), "a directory is no object");
+        assert!(store.get("a").is_err());
+        assert_eq!(keys(store, ""), ["a/b", "a/c", "ab"]);
         assert_eq!(keys(&store.child("a").unwrap(), ""), ["b", "c"]);
-        assert_eq!(store.children("").unwrap(), ["a/"]);
+        assert_eq!(keys(store, "a"), ["a/b", "a/c"]);
+        assert_eq!(keys(store, "a/b"), [""; 0], "an object has nothing below it");
+        assert_eq!(store.children("").unwrap(), ["a/", "ab"]);
         assert_eq!(store.children("a").unwrap(), ["b", "c"]);
         assert!(store.delete("a/b").unwrap());
         assert!(!store.delete("a/b").unwrap());
@@ -75,6 +60,8 @@ fn objects_come_and_go() {
             store.put("../x", &b""[..]),
             Err(StoreError::UnsafePath { .. })
         ));
+        store.delete_all().unwrap();
+        assert!(keys(store, "").is_empty());
     });
 }
 
@@ -102,11 +89,11 @@ fn a_conditional_create_has_one_winner() {
 }
 
 #[test]
-fn large_objects_are_written_and_read_in_parts() {
-    let bytes = pattern(37_000_003);
+fn large_objects_are_written_in_order_in_parts() {
+    let bytes = pattern(37_000_003, 1);
     over_every_backend(|store| {
         let mut writer = store.writer("big").unwrap();
-        for piece in bytes.chunks(1_000_000) {
+        for piece in bytes.chunks(700_001) {
             writer.write_all(piece).unwrap();
         }
         assert!(
@@ -121,35 +108,75 @@ fn large_objects_are_written_and_read_in_parts() {
         let mut back = vec![0; 30_000_000];
         reader.read_at(5_000_000, &mut back).unwrap();
         assert!(back == bytes[5_000_000..35_000_000]);
-        assert!(reader.read_at(37_000_000, &mut [0; 4]).is_err());
-
-        let region = store.region_writer("region", bytes.len() as u64).unwrap();
-        std::thread::scope(|scope| {
-            for (at, piece) in bytes.chunks(3_333_333).enumerate().rev() {
-                let region = &region;
-                scope.spawn(move || region.write_at(at as u64 * 3_333_333, piece).unwrap());
-            }
-        });
-        let again = Box::new(region).finish().unwrap();
-        assert_eq!((again.blake3, again.chunks), (written.blake3, written.chunks));
-        assert!(store.get("region").unwrap()[..] == bytes[..]);
+        reader.read_at(37_000_003, &mut []).unwrap();
+        assert_eq!(
+            reader.read_at(37_000_000, &mut [0; 4]).unwrap_err().kind(),
+            std::io::ErrorKind::UnexpectedEof
+        );
         drop(store.writer("abandoned").unwrap());
-        assert!(store.head("abandoned").unwrap().is_none());
+        let mut abandoned = store.writer("abandoned").unwrap();
+        abandoned.write_all(&bytes[..20_000_000]).unwrap();
+        drop(abandoned);
+        assert_eq!(keys(store, ""), ["big"]);
     });
 }
 
-fn publish(store: &Store, salt: u8) -> Artifact {
-    let publication = Publication::begin(store);
-    publication.put("config.json", vec![salt; 10]).unwrap();
-    let mut object = publication.writer("sub/data.bin").unwrap();
-    object.write_all(&pattern(20_000_000)).unwrap();
-    object.finish().unwrap();
-    publication
-        .commit(ManifestDraft {
-            kind: "model".into(),
-            ..ManifestDraft::default()
-        })
-        .unwrap()
+#[test]
+fn objects_are_written_by_position_from_several_threads() {
+    over_every_backend(|store| {
+        for len in [0_usize, 1, 5_000_000, 8 << 20, (8 << 20) + 1, 37_000_003] {
+            let bytes = pattern(len, 2);
+            let region = store.region_writer("region", len as u64).unwrap();
+            std::thread::scope(|scope| {
+                for (at, piece) in bytes.chunks(3_333_333).enumerate().rev() {
+                    let region = &region;
+                    scope.spawn(move || region.write_at(at as u64 * 3_333_333, piece).unwrap());
+                }
+            });
+            assert!(
+                store.head("region").unwrap().is_none(),
+                "visible before it was finished"
+            );
+            let written = Box::new(region).finish().unwrap();
+            assert_eq!(written.blake3.0, *blake3::hash(&bytes).as_bytes(), "{len}");
+            assert!(store.get("region").unwrap()[..] == bytes[..]);
+            store.delete("region").unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_position_is_written_exactly_once() {
+    over_every_backend(|store| {
+        let misuse = |result: tributary_store::Result<_>| {
+            let error = result.unwrap_err();
+            assert!(matches!(error, StoreError::Misuse { .. }), "{error}");
+            error.to_string()
+        };
+        let len = 20_000_000;
+        let region = store.region_writer("r", len).unwrap();
+        region.write_at(0, &[1; 100]).unwrap();
+        misuse(region.write_at(50, &[1; 100]));
+        misuse(region.write_at(len - 1, &[1; 2]));
+        misuse(region.write_at(u64::MAX, &[1; 2]));
+        let text = misuse(Box::new(region).finish().map(drop));
+        assert!(text.contains("never written"), "{text}");
+        // A whole part twice.
+        let region = store.region_writer("r", len).unwrap();
+        let all = vec![7; len as usize];
+        region.write_at(0, &all).unwrap();
+        misuse(region.write_at(0, &all[..8 << 20]));
+        drop(region);
+        assert!(keys(store, "").is_empty());
+    });
+}
+
+fn model(salt: u8) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("config.json", vec![salt; 10]),
+        ("empty", vec![]),
+        ("sub/data.bin", pattern(20_000_000, 3)),
+    ]
 }
 
 #[test]
@@ -158,26 +185,98 @@ fn an_artifact_is_seen_whole_or_not_at_all() {
         assert!(Artifact::try_open(store).unwrap().is_none());
         let publication = Publication::begin(store);
         publication.put("config.json", &b"half"[..]).unwrap();
+        let mut object = publication.writer("weights").unwrap();
+        object.write_all(&pattern(9_000_000, 1)).unwrap();
+        object.finish().unwrap();
+        assert!(
+            keys(store, "").is_empty(),
+            "nothing is at its place before the commit"
+        );
         drop(publication);
         assert!(Artifact::try_open(store).unwrap().is_none());
-        let artifact = publish(store, 1);
+
+        let artifact = publish(store, &model(1)).unwrap();
         let opened = Artifact::open(store).unwrap();
         assert_eq!(opened.manifest(), artifact.manifest());
         assert_eq!(
-            publish(store, 1).manifest().digest(),
-            artifact.manifest().digest()
+            publish(store, &model(1)).unwrap().digest(),
+            artifact.digest(),
+            "the same again is success"
         );
-        assert!(opened.verify(Depth::Full, &|_| {}).unwrap().is_whole());
+        assert!(publish(store, &model(2)).unwrap_err().is_conflict());
+        let report = opened.verify(Depth::Full, &|_| {}).unwrap();
+        assert!(
+            report.is_whole() && report.strays.is_empty(),
+            "the loser left its mark: {report:?}"
+        );
+        assert_eq!((report.objects, report.bytes), (3, 20_000_010));
+        assert_eq!(opened.read("config.json").unwrap(), [1; 10]);
+        assert!(opened.read("empty").unwrap().is_empty());
+        assert!(opened.read("nothing").is_err());
+        assert_eq!(
+            opened.directory().list().unwrap(),
+            ["config.json", "empty", MANIFEST]
+        );
+        assert_eq!(
+            keys(store, ""),
+            ["config.json", "empty", "sub/data.bin", MANIFEST]
+        );
         opened.remove().unwrap();
         assert!(Artifact::try_open(store).unwrap().is_none());
-        assert!(store.list("").unwrap().is_empty());
+        assert!(keys(store, "").is_empty());
+    });
+}
+
+#[test]
+fn an_artifact_may_be_written_by_several_threads_and_in_several_ways() {
+    over_every_backend(|store| {
+        let publication = Publication::begin(store);
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let publication = publication.clone();
+                scope.spawn(move || {
+                    publication
+                        .put(&format!("small-{number}"), vec![number; 1000])
+                        .unwrap();
+                    let len = 10_000_000 + u64::from(number);
+                    let bytes = pattern(len as usize, number.into());
+                    let region = publication
+                        .region_writer(&format!("region-{number}"), len)
+                        .unwrap();
+                    region.write_at(4_000_000, &bytes[4_000_000..]).unwrap();
+                    region.write_at(0, &bytes[..4_000_000]).unwrap();
+                    publication.add(region).unwrap();
+                });
+            }
+        });
+        publication.put("small-0", &b"replaced"[..]).unwrap();
+        assert!(publication.put(MANIFEST, &b"x"[..]).is_err());
+        let mut draft = draft();
+        draft.outputs.insert(
+            "model".into(),
+            OutputEntry {
+                kind: "model".into(),
+                path: "sub".into(),
+            },
+        );
+        let artifact = publication.commit(draft).unwrap();
+        assert_eq!(artifact.manifest().objects.len(), 8);
+        assert!(artifact.verify(Depth::Full, &|_| {}).unwrap().is_whole());
+        assert_eq!(artifact.read("small-0").unwrap(), b"replaced");
+        assert!(artifact.output("model").unwrap().1.url().ends_with("/sub"));
+        assert!(artifact.output("other").is_none());
+        // What could not be read back is not published: an object that is also a directory.
+        let other = store.child("other").unwrap();
+        assert!(publish(&other, &[("a", vec![1]), ("a/b", vec![2])]).is_err());
+        assert!(keys(&other, "").is_empty() || other.local_path().is_some());
+        assert!(Artifact::try_open(&other).unwrap().is_none());
     });
 }
 
 #[test]
 fn every_kind_of_damage_is_named() {
     over_every_backend(|store| {
-        let artifact = publish(store, 1);
+        let artifact = publish(store, &model(1)).unwrap();
         let whole = store.get("sub/data.bin").unwrap();
         for at in [0usize, 1, 16_777_215, 16_777_216, 19_999_999] {
             let mut bytes = whole.to_vec();
@@ -192,30 +291,74 @@ fn every_kind_of_damage_is_named() {
                 panic!("{problem:?}")
             };
             assert!(start <= at as u64 && (at as u64) < end && end - start <= CHUNK_BYTES);
+            assert!(
+                matches!(artifact.open_checked("sub/data.bin"), Err(StoreError::Damaged { start: s, .. }) if s == start)
+            );
         }
         store.put("sub/data.bin", whole.slice(..100)).unwrap();
         store.delete("config.json").unwrap();
-        let report = artifact.verify(Depth::Sizes, &|_| {}).unwrap();
-        let kinds: Vec<_> = report
-            .problems
-            .iter()
-            .map(|problem| (&problem.path[..], &problem.kind))
-            .collect();
-        let size = ProblemKind::Size {
-            expected: 20_000_000,
-            found: 100,
-        };
-        assert_eq!(
-            kinds,
-            [("config.json", &ProblemKind::Missing), ("sub/data.bin", &size)]
-        );
+        store.put("empty", &b"x"[..]).unwrap();
+        store.put("stray", &b"x"[..]).unwrap();
+        for depth in [
+            Depth::Sizes,
+            Depth::Full,
+            Depth::Sample {
+                per_mille: 500,
+                seed: 1,
+            },
+        ] {
+            let report = artifact.verify(depth, &|_| {}).unwrap();
+            let kinds: Vec<_> = report
+                .problems
+                .iter()
+                .map(|problem| (&problem.path[..], &problem.kind))
+                .collect();
+            let size = |expected, found| ProblemKind::Size { expected, found };
+            let expected = [
+                ("config.json", &ProblemKind::Missing),
+                ("empty", &size(0, 1)),
+                ("sub/data.bin", &size(20_000_000, 100)),
+            ];
+            assert_eq!(kinds, expected);
+            assert_eq!(
+                report.problems[2].to_string(),
+                "sub/data.bin: bytes 100..20000000 are missing"
+            );
+            assert_eq!(report.strays, ["stray"]);
+        }
     });
+}
+
+#[test]
+fn a_sample_reads_less_and_another_seed_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = backends::local(folder.path());
+    let artifact = publish(&store, &[("data", pattern(100 << 20, 1))]).unwrap();
+    let read = |seed| {
+        artifact
+            .verify(Depth::Sample { per_mille: 400, seed }, &|_| {})
+            .unwrap()
+            .bytes
+    };
+    let bytes: Vec<u64> = (0..8).map(read).collect();
+    assert!(
+        bytes.iter().all(|bytes| *bytes < 100 << 20) && bytes.iter().any(|bytes| *bytes > 0),
+        "{bytes:?}"
+    );
+    assert!(bytes.windows(2).any(|pair| pair[0] != pair[1]));
+    let last = std::cell::Cell::new((0, 0));
+    artifact
+        .verify(Depth::Full, &|progress| {
+            last.set((progress.bytes, progress.total))
+        })
+        .unwrap();
+    assert_eq!(last.get(), (100 << 20, 100 << 20));
 }
 
 #[test]
 fn a_pointer_moves_by_compare_and_swap() {
     over_every_backend(|store| {
-        let pointer = store.pointer("latest").unwrap();
+        let pointer = store.pointer("sub/latest").unwrap();
         assert!(pointer.read().unwrap().is_none());
         let Swap::Done(first) = pointer.swap(None, "step-1").unwrap() else {
             panic!("lost against nobody")
@@ -224,6 +367,9 @@ fn a_pointer_moves_by_compare_and_swap() {
         let Swap::Done(second) = pointer.swap(Some(&first), "step-2").unwrap() else {
             panic!("lost")
         };
+        assert!(
+            matches!(pointer.swap(Some(&first), "step-3").unwrap(), Swap::Lost(Some(now)) if now == second)
+        );
         assert_eq!(
             (
                 second.generation,
@@ -248,13 +394,33 @@ fn a_pointer_moves_by_compare_and_swap() {
         assert_eq!(wins.load(Ordering::SeqCst), 1);
         assert_eq!(pointer.read().unwrap().unwrap().generation, 3);
         assert_eq!(pointer.set("end").unwrap().generation, 4);
+        let kept = pointer
+            .update(|now| (now.unwrap().target != "end").then(|| "never".to_owned()))
+            .unwrap()
+            .unwrap();
+        assert_eq!((kept.generation, kept.target.as_str()), (4, "end"));
+        assert!(pointer.set("../outside").is_err());
+        assert_eq!(
+            keys(store, ""),
+            ["sub/latest"],
+            "nothing but the pointer is there"
+        );
+        store
+            .put(
+                "sub/latest",
+                &b"{\"target\": \"../x\", \"generation\": 9, \"writer\": \"\"}"[..],
+            )
+            .unwrap();
+        assert!(pointer.read().is_err());
+        store.put("sub/latest", &b"nonsense"[..]).unwrap();
+        assert!(pointer.read().is_err());
     });
 }
 
 #[test]
 fn a_hostile_manifest_is_refused() {
     over_every_backend(|store| {
-        publish(store, 1);
+        publish(store, &model(1)).unwrap();
         let good = String::from_utf8(store.get(MANIFEST).unwrap().to_vec()).unwrap();
         let bad = [
             good.replace("config.json", "../config.json"),
@@ -263,6 +429,8 @@ fn a_hostile_manifest_is_refused() {
             good.replace("\"format\": 1", "\"format\": 2"),
             good.replace("\"size\": 20000000", "\"size\": 40000000"),
             good.replace("\"kind\"", "\"kinds\""),
+            good.replace("\"settings\": null", "\"settings\": 1"),
+            good.replace("  ", " "),
             good[..good.len() / 2].to_owned(),
         ];
         for text in bad {
@@ -273,25 +441,43 @@ fn a_hostile_manifest_is_refused() {
                 "{text}"
             );
         }
+        store.put(MANIFEST, vec![b' '; (64 << 20) + 1]).unwrap();
+        assert!(matches!(Artifact::open(store), Err(StoreError::Manifest { .. })));
     });
 }
 
 #[test]
-fn credentials_are_never_shown() {
-    server();
-    let store = Store::open(&format!("s3://{BUCKET}/x")).unwrap();
-    let canary = tributary_testkit::s3::SECRET_KEY;
-    assert!(!format!("{store:?}{}", store.url()).contains(canary));
-    #[expect(unsafe_code)]
-    // SAFETY: this test has a process of its own (nextest).
-    unsafe {
-        std::env::set_var("AWS_ACCESS_KEY_ID", "wrong");
-    }
-    let error = Store::open(&format!("s3://{BUCKET}/x"))
-        .unwrap()
-        .get("y")
-        .unwrap_err();
-    assert!(!format!("{error} {error:?}").contains(canary), "{error}");
-    let error = Store::open("s3://user:hunter2secret@bucket/../x").unwrap_err();
-    assert!(!format!("{error} {error:?}").contains("hunter2secret"), "{error}");
+fn files_are_moved_in_and_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("new/to"));
+    let bytes = pattern(100_000_001, 5);
+    std::fs::write(&from, &bytes).unwrap();
+    over_every_backend(|store| {
+        let written = store.upload_file(&from, "x/y").unwrap();
+        assert_eq!(written.blake3.0, *blake3::hash(&bytes).as_bytes());
+        assert_eq!(store.download("x/y", &to).unwrap(), 100_000_001);
+        assert!(std::fs::read(&to).unwrap() == bytes);
+        assert!(store.download("x/none", &to).unwrap_err().is_not_found());
+    });
+}
+
+#[test]
+fn an_object_that_is_replaced_while_it_is_read_is_noticed() {
+    let store = backends::on_server(server(), "replaced");
+    store.put("x", vec![1; 1000]).unwrap();
+    let reader = store.reader("x").unwrap();
+    store.put("x", vec![2; 1000]).unwrap();
+    let error = reader.read_at(0, &mut [0; 10]).unwrap_err();
+    assert!(
+        error.to_string().contains("changed while it was being read"),
+        "{error}"
+    );
+}
+
+#[test]
+fn calls_inside_an_async_context_are_errors_and_not_panics() {
+    let store = Store::open("memory://async/x").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(async { store.get("y") }).unwrap_err();
+    assert!(error.to_string().contains("async context"), "{error}");
 }

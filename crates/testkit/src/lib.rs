@@ -1,4 +1,9 @@
-//! For tests: an S3 server in this process, tiny models.
+//! For tests: an S3 server in this process, faults for it and for object stores, tiny models.
+//!
+//! Beside the floors: it imports tensorfile only, and nothing but tests and benchmarks imports it. What it injects is
+//! drawn from a seed, so a failing run can be repeated.
 
+pub mod faults;
+pub mod faulty;
 pub mod s3;
 pub mod tiny_model;

@@ -23,7 +23,13 @@ pub struct TinyModel {
 
 impl Default for TinyModel {
     fn default() -> Self {
-        Self { width: 64, layers: 2, vocab: 256, dtype: DType::F32, shard_bytes: u64::MAX }
+        Self {
+            width: 64,
+            layers: 2,
+            vocab: 256,
+            dtype: DType::F32,
+            shard_bytes: u64::MAX,
+        }
     }
 }
 
@@ -44,7 +50,8 @@ impl TinyModel {
             "torch_dtype": self.dtype.torch_name(),
         });
         std::fs::write(folder.join("config.json"), serde_json::to_vec_pretty(&config)?)?;
-        let layout = ModelLayout::plan(&self.specs(heads), self.shard_bytes, &[]).map_err(std::io::Error::other)?;
+        let layout =
+            ModelLayout::plan(&self.specs(heads), self.shard_bytes, &[]).map_err(std::io::Error::other)?;
         let mut state = seed;
         write_model(
             &layout,
@@ -63,7 +70,11 @@ impl TinyModel {
         let (width, inner, kv) = (self.width, 2 * self.width, 16 * (heads / 2).max(1));
         let mut specs = Vec::new();
         let mut add = |name: String, shape: &[usize]| {
-            specs.push(TensorSpec { name, dtype: self.dtype, shape: shape.to_vec() });
+            specs.push(TensorSpec {
+                name,
+                dtype: self.dtype,
+                shape: shape.to_vec(),
+            });
         };
         add("model.embed_tokens.weight".into(), &[self.vocab, width]);
         for layer in 0..self.layers {
@@ -85,6 +96,8 @@ impl TinyModel {
 
 /// A number in −1..1 from a 64-bit linear congruential generator.
 fn next(state: &mut u64) -> f32 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     (*state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
 }

@@ -55,13 +55,19 @@ impl<'a> EvaluationBatches<'a> {
     pub fn new(documents: &'a [Document], options: EvaluationOptions) -> Result<Self> {
         for (option, value) in [("rows", options.rows), ("context", options.context)] {
             if value == 0 {
-                return Err(Error::Option { option, problem: "must be at least 1".to_owned() });
+                return Err(Error::Option {
+                    option,
+                    problem: "must be at least 1".to_owned(),
+                });
             }
         }
         let stride = options.stride.unwrap_or(options.context);
         if stride == 0 || stride > options.context {
             let problem = format!("{stride} is not in 1..={} (the context)", options.context);
-            return Err(Error::Option { option: "stride", problem });
+            return Err(Error::Option {
+                option: "stride",
+                problem,
+            });
         }
         let mut windows = Vec::new();
         for (index, document) in documents.iter().enumerate() {
@@ -69,26 +75,43 @@ impl<'a> EvaluationBatches<'a> {
         }
         if windows.is_empty() {
             let hint = "; a document needs two tokens (or one after a BOS) for one prediction".to_owned();
-            return Err(Error::NothingToScore { documents: documents.len(), hint });
+            return Err(Error::NothingToScore {
+                documents: documents.len(),
+                hint,
+            });
         }
         windows.sort_by_key(|window| std::cmp::Reverse(window.piece.len));
-        Ok(Self { documents, options, windows, next: 0 })
+        Ok(Self {
+            documents,
+            options,
+            windows,
+            next: 0,
+        })
     }
 
     /// Tokens that will be scored in all.
     pub fn scored(&self) -> u64 {
-        self.windows.iter().map(|window| self.scored_in(window) as u64).sum()
+        self.windows
+            .iter()
+            .map(|window| self.scored_in(window) as u64)
+            .sum()
     }
 
     /// Positions (inputs, without padding) that the model will see in all.
     pub fn positions(&self) -> u64 {
-        self.windows.iter().map(|window| u64::from(window.piece.len)).sum()
+        self.windows
+            .iter()
+            .map(|window| u64::from(window.piece.len))
+            .sum()
     }
 
     fn scored_in(&self, window: &Window) -> usize {
         let end = (window.piece.offset + window.piece.len) as usize;
         let loss = &self.documents[window.piece.document as usize].loss;
-        loss[window.first_scored as usize..=end].iter().filter(|&&scored| scored).count()
+        loss[window.first_scored as usize..=end]
+            .iter()
+            .filter(|&&scored| scored)
+            .count()
     }
 }
 
@@ -98,8 +121,15 @@ impl Iterator for EvaluationBatches<'_> {
     fn next(&mut self) -> Option<Batch> {
         let first = self.windows.get(self.next)?;
         let len = first.piece.len as usize;
-        let room = self.options.max_positions.map_or(usize::MAX, |most| most / len).max(1);
-        let end = self.windows.len().min(self.next.saturating_add(self.options.rows.min(room)));
+        let room = self
+            .options
+            .max_positions
+            .map_or(usize::MAX, |most| most / len)
+            .max(1);
+        let end = self
+            .windows
+            .len()
+            .min(self.next.saturating_add(self.options.rows.min(room)));
         let windows = &self.windows[self.next..end];
         self.next = end;
         let rows = windows.iter().map(|window| vec![window.piece]).collect();
@@ -109,20 +139,37 @@ impl Iterator for EvaluationBatches<'_> {
 }
 
 /// The windows of one document that score something.
-fn cut(index: usize, document: &Document, context: usize, stride: usize, windows: &mut Vec<Window>) -> Result<()> {
+fn cut(
+    index: usize,
+    document: &Document,
+    context: usize,
+    stride: usize,
+    windows: &mut Vec<Window>,
+) -> Result<()> {
     let (Ok(index), Ok(len)) = (u32::try_from(index), u32::try_from(document.tokens.len())) else {
         let problem = "more than 4294967295 documents, or tokens in one document".to_owned();
-        return Err(Error::Option { option: "documents", problem });
+        return Err(Error::Option {
+            option: "documents",
+            problem,
+        });
     };
     // The last token predicts nothing, so it is never an input.
     let inputs = len.saturating_sub(1);
-    let (context, stride) = (u64::min(context as u64, u64::from(u32::MAX)) as u32, stride as u64);
+    let (context, stride) = (
+        u64::min(context as u64, u64::from(u32::MAX)) as u32,
+        stride as u64,
+    );
     let (mut begin, mut scored) = (0u32, 0u32);
     while scored < inputs {
         let end = inputs.min(begin.saturating_add(context));
         let first_scored = scored + 1;
         if document.loss[first_scored as usize..=end as usize].contains(&true) {
-            let piece = Piece { document: index, offset: begin, len: end - begin, column: 0 };
+            let piece = Piece {
+                document: index,
+                offset: begin,
+                len: end - begin,
+                column: 0,
+            };
             windows.push(Window { piece, first_scored });
         }
         scored = end;
@@ -150,22 +197,46 @@ mod tests {
     }
 
     fn options(rows: usize, context: usize) -> EvaluationOptions {
-        EvaluationOptions { rows, context, stride: None, max_positions: None, pad: 9 }
+        EvaluationOptions {
+            rows,
+            context,
+            stride: None,
+            max_positions: None,
+            pad: 9,
+        }
     }
 
     #[test]
     fn windows_without_overlap() {
         let documents = documents(&[8]);
-        let batches: Vec<Batch> = EvaluationBatches::new(&documents, options(1, 3)).unwrap().collect();
-        let rows: Vec<(&[u32], &[i64])> = batches.iter().map(|batch| (&batch.tokens[..], &batch.targets[..])).collect();
-        assert_eq!(rows, [(&[0, 1, 2][..], &[1, 2, 3][..]), (&[3, 4, 5], &[4, 5, 6]), (&[6], &[7])]);
+        let batches: Vec<Batch> = EvaluationBatches::new(&documents, options(1, 3))
+            .unwrap()
+            .collect();
+        let rows: Vec<(&[u32], &[i64])> = batches
+            .iter()
+            .map(|batch| (&batch.tokens[..], &batch.targets[..]))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (&[0, 1, 2][..], &[1, 2, 3][..]),
+                (&[3, 4, 5], &[4, 5, 6]),
+                (&[6], &[7])
+            ]
+        );
     }
 
     #[test]
     fn overlapping_windows_score_only_what_is_new() {
         let documents = documents(&[7]);
-        let options = EvaluationOptions { stride: Some(2), ..options(9, 4) };
-        let batch = EvaluationBatches::new(&documents, options).unwrap().next().unwrap();
+        let options = EvaluationOptions {
+            stride: Some(2),
+            ..options(9, 4)
+        };
+        let batch = EvaluationBatches::new(&documents, options)
+            .unwrap()
+            .next()
+            .unwrap();
         assert_eq!(batch.tokens, [0, 1, 2, 3, 2, 3, 4, 5]);
         assert_eq!(batch.targets, [1, 2, 3, 4, IGNORED, IGNORED, 5, 6]);
     }
@@ -173,8 +244,14 @@ mod tests {
     #[test]
     fn batches_keep_to_their_budget_and_group_by_length() {
         let documents = documents(&[5, 11, 6, 11, 2, 1]);
-        let options = EvaluationOptions { max_positions: Some(20), ..options(8, 100) };
-        let shapes: Vec<_> = EvaluationBatches::new(&documents, options).unwrap().map(|batch| (batch.rows, batch.len)).collect();
+        let options = EvaluationOptions {
+            max_positions: Some(20),
+            ..options(8, 100)
+        };
+        let shapes: Vec<_> = EvaluationBatches::new(&documents, options)
+            .unwrap()
+            .map(|batch| (batch.rows, batch.len))
+            .collect();
         assert_eq!(shapes, [(2, 10), (3, 5)]);
     }
 
@@ -182,7 +259,13 @@ mod tests {
     fn impossible_options_and_empty_data_are_named() {
         let one = documents(&[1]);
         let error = |options| EvaluationBatches::new(&one, options).unwrap_err().to_string();
-        assert!(error(EvaluationOptions { stride: Some(5), ..options(1, 4) }).contains("5 is not in 1..=4 (the context)"));
+        assert!(
+            error(EvaluationOptions {
+                stride: Some(5),
+                ..options(1, 4)
+            })
+            .contains("5 is not in 1..=4 (the context)")
+        );
         assert!(error(options(0, 4)).contains("`rows`"));
         assert!(error(options(1, 4)).starts_with("no document has a token to score (1 document(s) given)"));
     }

@@ -50,7 +50,15 @@ pub struct LoaderOptions {
 impl LoaderOptions {
     /// Packed, shuffled rows of full length.
     pub fn packed(rows: usize, len: usize, seed: u64) -> Self {
-        Self { rows, len, seed, shuffle: true, pack: true, padding: Padding::Full, pad: 0 }
+        Self {
+            rows,
+            len,
+            seed,
+            shuffle: true,
+            pack: true,
+            padding: Padding::Full,
+            pad: 0,
+        }
     }
 }
 
@@ -87,12 +95,22 @@ impl Loader {
     pub fn new(documents: Arc<Vec<Document>>, options: LoaderOptions) -> Result<Self> {
         for (option, value) in [("rows", options.rows), ("len", options.len)] {
             if value == 0 || value > u32::MAX as usize {
-                return Err(Error::Option { option, problem: format!("{value} is not in 1..=4294967295") });
+                return Err(Error::Option {
+                    option,
+                    problem: format!("{value} is not in 1..=4294967295"),
+                });
             }
         }
-        if documents.len() > u32::MAX as usize || documents.iter().any(|document| document.tokens.len() > u32::MAX as usize) {
+        if documents.len() > u32::MAX as usize
+            || documents
+                .iter()
+                .any(|document| document.tokens.len() > u32::MAX as usize)
+        {
             let problem = "more than 4294967295 documents, or tokens in one document".to_owned();
-            return Err(Error::Option { option: "documents", problem });
+            return Err(Error::Option {
+                option: "documents",
+                problem,
+            });
         }
         let plan = Plan::new(&documents, plan_options(&options), 0);
         if plan.rows() == 0 {
@@ -101,16 +119,31 @@ impl Loader {
             } else {
                 "; with loss on completions only, is every completion empty?"
             };
-            return Err(Error::NothingToScore { documents: documents.len(), hint: hint.to_owned() });
+            return Err(Error::NothingToScore {
+                documents: documents.len(),
+                hint: hint.to_owned(),
+            });
         }
         let data = fingerprint(&documents, &options);
-        Ok(Self { documents, options, rank: 0, world: 1, epoch: 0, row: 0, plan, data })
+        Ok(Self {
+            documents,
+            options,
+            rank: 0,
+            world: 1,
+            epoch: 0,
+            row: 0,
+            plan,
+            data,
+        })
     }
 
     /// The same stream and position for rank `rank` of `world`.
     pub fn shard(mut self, rank: usize, world: usize) -> Result<Self> {
         if rank >= world {
-            return Err(Error::Option { option: "shard", problem: format!("rank {rank} is not in 0..{world}") });
+            return Err(Error::Option {
+                option: "shard",
+                problem: format!("rank {rank} is not in 0..{world}"),
+            });
         }
         (self.rank, self.world) = (rank, world);
         Ok(self)
@@ -132,7 +165,12 @@ impl Loader {
         if self.row == self.plan.rows() {
             self.enter(self.epoch + 1);
         }
-        let used = rows.iter().flatten().map(|piece| (piece.column + piece.len) as usize).max().unwrap_or(1);
+        let used = rows
+            .iter()
+            .flatten()
+            .map(|piece| (piece.column + piece.len) as usize)
+            .max()
+            .unwrap_or(1);
         let len = match self.options.padding {
             Padding::Full => self.options.len,
             Padding::Longest => used,
@@ -147,7 +185,11 @@ impl Loader {
 
     /// Where the next batch begins.
     pub fn cursor(&self) -> Cursor {
-        Cursor { epoch: self.epoch, row: self.row as u64, data: self.data.clone() }
+        Cursor {
+            epoch: self.epoch,
+            row: self.row as u64,
+            data: self.data.clone(),
+        }
     }
 
     /// Goes to a cursor taken from a loader of the same documents and options (the number of rows and of ranks may differ).
@@ -169,7 +211,12 @@ impl Loader {
         match usize::try_from(cursor.row) {
             Ok(row) if row < self.plan.rows() => self.row = row,
             _ => {
-                let problem = format!("row {} is past the {} rows of epoch {}", cursor.row, self.plan.rows(), cursor.epoch);
+                let problem = format!(
+                    "row {} is past the {} rows of epoch {}",
+                    cursor.row,
+                    self.plan.rows(),
+                    cursor.epoch
+                );
                 return Err(Error::Cursor { problem });
             }
         }
@@ -198,7 +245,12 @@ impl Loader {
 }
 
 fn plan_options(options: &LoaderOptions) -> PlanOptions {
-    PlanOptions { len: options.len, seed: options.seed, shuffle: options.shuffle, pack: options.pack }
+    PlanOptions {
+        len: options.len,
+        seed: options.seed,
+        shuffle: options.shuffle,
+        pack: options.pack,
+    }
 }
 
 /// Digest of what decides the stream of rows: 16 hexadecimal digits.

@@ -1,39 +1,19 @@
-//! Documents to batches of token rows.
+//! Documents to batches of fixed shape.
 //!
-//! `pack` fills rows for training and remembers exactly where it stands; `window` cuts documents for
-//! evaluation, where each token is scored once.
+//! * `shape` — the [`Batch`], what a model sees.
+//! * `plan` — which piece of which document goes where in one epoch, a function of the documents, the options and the epoch.
+//! * `loader` — the endless, exactly resumable stream of training batches, sharded over data-parallel ranks.
+//! * `evaluation` — every document once, each token scored exactly once.
+//!
+//! Attention never crosses documents: [`Batch::segments`] numbers them inside a row, positions restart with each. A target is
+//! the next token *of the same document*, so the last token of a document predicts nothing, and cutting a long document into
+//! pieces loses no target: the last position of a piece predicts the first token of the next.
 
-mod pack;
-mod window;
+mod evaluation;
+mod loader;
+mod plan;
+mod shape;
 
-pub use pack::{Cursor, Loader, LoaderOptions};
-pub use window::{Window, evaluation_batches};
-
-/// Target of a token whose successor is not scored.
-pub const IGNORED: i64 = -100;
-/// Segment of padding.
-pub const PADDING: u32 = u32::MAX;
-
-/// Rows of tokens as a decoder takes them; all vectors are `[rows·len]`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// Sequences.
-    pub rows: usize,
-    /// Tokens of a sequence.
-    pub len: usize,
-    /// Token ids.
-    pub tokens: Vec<u32>,
-    /// The token to predict after each token, or [`IGNORED`].
-    pub targets: Vec<i64>,
-    /// Document number inside the row, or [`PADDING`]. Attention stays inside a segment.
-    pub segments: Vec<u32>,
-    /// Ids of the documents in the batch, in order of appearance.
-    pub documents: Vec<String>,
-}
-
-impl Batch {
-    /// Tokens with a target.
-    pub fn scored(&self) -> usize {
-        self.targets.iter().filter(|&&target| target >= 0).count()
-    }
-}
+pub use evaluation::{EvaluationBatches, EvaluationOptions};
+pub use loader::{Cursor, Loader, LoaderOptions, Padding};
+pub use shape::{Batch, IGNORED, PADDING, Piece, ScoredToken};

@@ -41,7 +41,12 @@ impl Plan {
         if options.shuffle {
             Draws::new(&[options.seed, epoch, DOCUMENT_ORDER]).shuffle(&mut indices);
         }
-        let mut rows = Rows { len: options.len as u32, opened: 0, open: Vec::new(), closed: Vec::new() };
+        let mut rows = Rows {
+            len: options.len as u32,
+            opened: 0,
+            open: Vec::new(),
+            closed: Vec::new(),
+        };
         for index in indices {
             let document = &documents[index as usize];
             for offset in (0..document.tokens.len()).step_by(options.len) {
@@ -50,8 +55,17 @@ impl Plan {
                 if !document.loss[predicted].iter().any(|&scored| scored) {
                     continue;
                 }
-                let piece = Piece { document: index, offset: offset as u32, len: len as u32, column: 0 };
-                if options.pack { rows.place(piece) } else { rows.append(piece) }
+                let piece = Piece {
+                    document: index,
+                    offset: offset as u32,
+                    len: len as u32,
+                    column: 0,
+                };
+                if options.pack {
+                    rows.place(piece)
+                } else {
+                    rows.append(piece)
+                }
             }
         }
         let rows = rows.finish();
@@ -64,7 +78,11 @@ impl Plan {
         for row in &rows {
             begins.push(begins[begins.len() - 1] + row.len());
         }
-        Self { pieces: rows.into_iter().flatten().collect(), begins, order }
+        Self {
+            pieces: rows.into_iter().flatten().collect(),
+            begins,
+            order,
+        }
     }
 
     /// Number of rows in the epoch.
@@ -101,7 +119,11 @@ struct Rows {
 impl Rows {
     /// A row of its own.
     fn append(&mut self, piece: Piece) {
-        self.closed.push(Row { number: self.opened, free: self.len - piece.len, pieces: vec![piece] });
+        self.closed.push(Row {
+            number: self.opened,
+            free: self.len - piece.len,
+            pieces: vec![piece],
+        });
         self.opened += 1;
     }
 
@@ -125,9 +147,14 @@ impl Rows {
                 }
             }
             None => {
-                self.open.push(Row { number: self.opened, free: self.len - piece.len, pieces: vec![piece] });
+                self.open.push(Row {
+                    number: self.opened,
+                    free: self.len - piece.len,
+                    pieces: vec![piece],
+                });
                 self.opened += 1;
-                let fullest = (0..self.open.len()).min_by_key(|&index| (self.open[index].free, self.open[index].number));
+                let fullest = (0..self.open.len())
+                    .min_by_key(|&index| (self.open[index].free, self.open[index].number));
                 if let Some(fullest) = fullest.filter(|_| self.open.len() > OPEN_ROWS) {
                     let row = self.open.swap_remove(fullest);
                     self.closed.push(row);
@@ -152,11 +179,21 @@ mod tests {
     fn documents(lengths: &[usize]) -> Vec<Document> {
         lengths
             .iter()
-            .map(|&len| Document { tokens: vec![7; len], loss: vec![true; len], id: String::new(), part: 0 })
+            .map(|&len| Document {
+                tokens: vec![7; len],
+                loss: vec![true; len],
+                id: String::new(),
+                part: 0,
+            })
             .collect()
     }
 
-    const OPTIONS: PlanOptions = PlanOptions { len: 100, seed: 1, shuffle: true, pack: true };
+    const OPTIONS: PlanOptions = PlanOptions {
+        len: 100,
+        seed: 1,
+        shuffle: true,
+        pack: true,
+    };
 
     #[test]
     fn rows_are_nearly_full() {
@@ -169,16 +206,36 @@ mod tests {
 
     #[test]
     fn without_packing_or_shuffling_rows_follow_the_documents() {
-        let plan = Plan::new(&documents(&[30, 250, 1, 40]), PlanOptions { shuffle: false, pack: false, ..OPTIONS }, 0);
-        let rows: Vec<(u32, u32, u32)> =
-            (0..plan.rows()).flat_map(|row| plan.row(row)).map(|piece| (piece.document, piece.offset, piece.len)).collect();
+        let plan = Plan::new(
+            &documents(&[30, 250, 1, 40]),
+            PlanOptions {
+                shuffle: false,
+                pack: false,
+                ..OPTIONS
+            },
+            0,
+        );
+        let rows: Vec<(u32, u32, u32)> = (0..plan.rows())
+            .flat_map(|row| plan.row(row))
+            .map(|piece| (piece.document, piece.offset, piece.len))
+            .collect();
         // The document of one token has nothing to predict.
-        assert_eq!(rows, [(0, 0, 30), (1, 0, 100), (1, 100, 100), (1, 200, 50), (3, 0, 40)]);
+        assert_eq!(
+            rows,
+            [(0, 0, 30), (1, 0, 100), (1, 100, 100), (1, 200, 50), (3, 0, 40)]
+        );
     }
 
     #[test]
     fn a_last_piece_of_one_token_predicts_nothing_and_is_left_out() {
-        let plan = Plan::new(&documents(&[201]), PlanOptions { shuffle: false, ..OPTIONS }, 0);
+        let plan = Plan::new(
+            &documents(&[201]),
+            PlanOptions {
+                shuffle: false,
+                ..OPTIONS
+            },
+            0,
+        );
         assert_eq!(plan.rows(), 2, "position 199 already predicts token 200");
     }
 

@@ -5,7 +5,7 @@ use crate::tokenize::Document;
 /// The target of a position that is not scored (the convention of PyTorch's cross entropy).
 pub const IGNORED: i64 = -100;
 /// The segment of padding.
-pub const PADDING_SEGMENT: u32 = u32::MAX;
+pub const PADDING: u32 = u32::MAX;
 
 /// A stretch of a document in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// `[rows * len]` the token to predict at each position, or [`IGNORED`].
     pub targets: Vec<i64>,
-    /// `[rows * len]` number of the document inside its row, from 0; [`PADDING_SEGMENT`] for padding. Attention stays inside.
+    /// `[rows * len]` number of the document inside its row, from 0; [`PADDING`] for padding. Attention stays inside.
     pub segments: Vec<u32>,
     /// `[rows * len]` positions, from 0 in every segment; 0 in padding.
     pub positions: Vec<u32>,
@@ -65,7 +65,7 @@ impl Batch {
             len,
             tokens: vec![pad; size],
             targets: vec![IGNORED; size],
-            segments: vec![PADDING_SEGMENT; size],
+            segments: vec![PADDING; size],
             positions: vec![0; size],
             documents: Vec::new(),
         };
@@ -95,7 +95,11 @@ impl Batch {
 
     /// How many positions hold tokens rather than padding.
     pub fn filled(&self) -> usize {
-        self.documents.iter().flatten().map(|piece| piece.len as usize).sum()
+        self.documents
+            .iter()
+            .flatten()
+            .map(|piece| piece.len as usize)
+            .sum()
     }
 
     /// The scored positions in order, each with the document and token it is about.

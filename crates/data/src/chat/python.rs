@@ -30,13 +30,22 @@ pub(super) fn is_raised(error: &Error) -> bool {
 /// The function `strftime_now(format)` for a fixed moment.
 pub(super) fn strftime_now(now: DateTime) -> Value {
     Value::from_function(move |format: String| -> Result<String, Error> {
-        jiff::fmt::strtime::format(&format, now)
-            .map_err(|err| Error::new(ErrorKind::InvalidOperation, format!("strftime_now({format:?}): {err}")))
+        jiff::fmt::strtime::format(&format, now).map_err(|err| {
+            Error::new(
+                ErrorKind::InvalidOperation,
+                format!("strftime_now({format:?}): {err}"),
+            )
+        })
     })
 }
 
 /// `tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)` as transformers defines it.
-fn tojson(value: &Value, ensure_ascii: Option<bool>, indent: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+fn tojson(
+    value: &Value,
+    ensure_ascii: Option<bool>,
+    indent: Option<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
     let ensure_ascii = match ensure_ascii {
         Some(given) => given,
         None => options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
@@ -57,10 +66,25 @@ fn tojson(value: &Value, ensure_ascii: Option<bool>, indent: Option<Value>, opti
     options.assert_all_used()?;
     let (item, key) = match separators.as_deref() {
         Some([item, key]) => (item.clone(), key.clone()),
-        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators must be a pair")),
-        None => ((if indent.is_some() { "," } else { ", " }).to_owned(), ": ".to_owned()),
+        Some(_) => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson: separators must be a pair",
+            ));
+        }
+        None => (
+            (if indent.is_some() { "," } else { ", " }).to_owned(),
+            ": ".to_owned(),
+        ),
     };
-    let mut writer = JsonWriter { out: String::new(), ensure_ascii, sort_keys, indent, item, key };
+    let mut writer = JsonWriter {
+        out: String::new(),
+        ensure_ascii,
+        sort_keys,
+        indent,
+        item,
+        key,
+    };
     writer.value(value, 0)?;
     Ok(Value::from_safe_string(writer.out))
 }
@@ -77,7 +101,10 @@ struct JsonWriter {
 impl JsonWriter {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > 100 {
-            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: nested more than 100 levels deep"));
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson: nested more than 100 levels deep",
+            ));
         }
         match value.kind() {
             ValueKind::Undefined | ValueKind::None => self.out.push_str("null"),
@@ -86,7 +113,9 @@ impl JsonWriter {
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.list('[', ']', &items, depth, |writer, item| writer.value(item, depth + 1))?;
+                self.list('[', ']', &items, depth, |writer, item| {
+                    writer.value(item, depth + 1)
+                })?;
             }
             ValueKind::Map => {
                 let mut pairs = Vec::new();
@@ -104,7 +133,12 @@ impl JsonWriter {
                     writer.value(item, depth + 1)
                 })?;
             }
-            other => return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson: cannot write a {other}"))),
+            other => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("tojson: cannot write a {other}"),
+                ));
+            }
         }
         Ok(())
     }
@@ -145,7 +179,8 @@ impl JsonWriter {
         match (value.is_integer(), f64::try_from(value.clone())) {
             (false, Ok(float)) if float.is_nan() => self.out.push_str("NaN"),
             (false, Ok(float)) if float.is_infinite() => {
-                self.out.push_str(if float > 0.0 { "Infinity" } else { "-Infinity" });
+                self.out
+                    .push_str(if float > 0.0 { "Infinity" } else { "-Infinity" });
             }
             _ => self.out.push_str(&value.to_string()),
         }

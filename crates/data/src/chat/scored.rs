@@ -33,7 +33,11 @@ impl ChatTemplate {
                 continue;
             }
             let begin = self.prefix_of(&text, &messages[..turn], true)?;
-            let end = if turn + 1 == messages.len() { text.len() } else { self.prefix_of(&text, &messages[..=turn], false)? };
+            let end = if turn + 1 == messages.len() {
+                text.len()
+            } else {
+                self.prefix_of(&text, &messages[..=turn], false)?
+            };
             scored.push(begin..end.max(begin));
         }
         Ok(ScoredText { text, scored })
@@ -45,10 +49,21 @@ impl ChatTemplate {
         if text.starts_with(&part) {
             return Ok(part.len());
         }
-        let byte = part.bytes().zip(text.bytes()).take_while(|(left, right)| left == right).count();
-        let begin = (0..=byte.saturating_sub(20)).rev().find(|&at| part.is_char_boundary(at)).unwrap_or(0);
+        let byte = part
+            .bytes()
+            .zip(text.bytes())
+            .take_while(|(left, right)| left == right)
+            .count();
+        let begin = (0..=byte.saturating_sub(20))
+            .rev()
+            .find(|&at| part.is_char_boundary(at))
+            .unwrap_or(0);
         let near = part[begin..].chars().take(40).collect();
-        Err(Error::NotPrefixStable { turns: messages.len(), byte, near })
+        Err(Error::NotPrefixStable {
+            turns: messages.len(),
+            byte,
+            near,
+        })
     }
 }
 
@@ -58,15 +73,28 @@ mod tests {
     use crate::chat::CHATML;
 
     fn conversation() -> Vec<Message> {
-        [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello!"), ("user", "And?"), ("assistant", "Böh.")]
-            .map(|(role, content)| Message::new(role, content))
-            .to_vec()
+        [
+            ("system", "Be kind."),
+            ("user", "Hi"),
+            ("assistant", "Hello!"),
+            ("user", "And?"),
+            ("assistant", "Böh."),
+        ]
+        .map(|(role, content)| Message::new(role, content))
+        .to_vec()
     }
 
     #[test]
     fn the_assistants_turns_are_found_with_their_ends() {
-        let scored = ChatTemplate::new(CHATML, &[]).unwrap().render_scored(&conversation()).unwrap();
-        let parts: Vec<&str> = scored.scored.iter().map(|range| &scored.text[range.clone()]).collect();
+        let scored = ChatTemplate::new(CHATML, &[])
+            .unwrap()
+            .render_scored(&conversation())
+            .unwrap();
+        let parts: Vec<&str> = scored
+            .scored
+            .iter()
+            .map(|range| &scored.text[range.clone()])
+            .collect();
         assert_eq!(parts, ["Hello!<|im_end|>\n", "Böh.<|im_end|>\n"]);
     }
 
@@ -75,8 +103,14 @@ mod tests {
         // Keeps only the last answer, as templates of reasoning models do with earlier thoughts.
         let source = "{% for m in messages %}{% if loop.last or m.role != 'assistant' %}<{{ m.role }}>{{ m.content }}\
                       {% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-        let error = ChatTemplate::new(source, &[]).unwrap().render_scored(&conversation()).unwrap_err();
-        assert!(matches!(error, Error::NotPrefixStable { turns: 3 | 2, .. }), "{error}");
+        let error = ChatTemplate::new(source, &[])
+            .unwrap()
+            .render_scored(&conversation())
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::NotPrefixStable { turns: 3 | 2, .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains("only appends"), "{error}");
     }
 
@@ -84,7 +118,13 @@ mod tests {
     fn a_generation_prompt_of_its_own_is_refused() {
         let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
                       {% if add_generation_prompt %}<assistant><think>{% endif %}";
-        let error = ChatTemplate::new(source, &[]).unwrap().render_scored(&conversation()).unwrap_err();
-        assert!(matches!(error, Error::NotPrefixStable { turns: 2, .. }), "{error}");
+        let error = ChatTemplate::new(source, &[])
+            .unwrap()
+            .render_scored(&conversation())
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::NotPrefixStable { turns: 2, .. }),
+            "{error}"
+        );
     }
 }

@@ -43,9 +43,15 @@ impl ChatTemplate {
         let mut environment = python::environment();
         environment.set_fuel(Some(FUEL));
         environment.set_syntax(
-            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|err| failed(&err))?,
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()
+                .map_err(|err| failed(&err))?,
         );
-        environment.add_template_owned(NAME, without_generation_marks(source)?).map_err(|err| failed(&err))?;
+        environment
+            .add_template_owned(NAME, without_generation_marks(source)?)
+            .map_err(|err| failed(&err))?;
         Ok(Self {
             source: source.to_owned(),
             environment,
@@ -71,7 +77,12 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let messages: Vec<Value> = messages
             .iter()
-            .map(|message| Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())]))
+            .map(|message| {
+                Value::from_pairs([
+                    ("role", message.role.as_str()),
+                    ("content", message.content.as_str()),
+                ])
+            })
             .collect();
         let mut context: Vec<(&str, Value)> = vec![
             ("messages", Value::from(messages)),
@@ -80,19 +91,29 @@ impl ChatTemplate {
             ("documents", Value::from(())),
             ("strftime_now", python::strftime_now(self.now)),
         ];
-        context.extend(self.specials.iter().map(|(name, text)| (name.as_str(), Value::from(text.as_str()))));
+        context.extend(
+            self.specials
+                .iter()
+                .map(|(name, text)| (name.as_str(), Value::from(text.as_str()))),
+        );
         let template = self.environment.get_template(NAME).map_err(|err| failed(&err))?;
-        template.render(Value::from_pairs(context)).map_err(|err| failed(&err))
+        template
+            .render(Value::from_pairs(context))
+            .map_err(|err| failed(&err))
     }
 }
 
 /// `{% generation %}…{% endgeneration %}`, with which transformers marks the assistant's text, as a block that is always there.
 fn without_generation_marks(source: &str) -> Result<String> {
     let mark = |name: &str| {
-        Regex::new(&format!(r"\{{%([-+]?)\s*{name}\s*([-+]?)%\}}")).map_err(|err| Error::ChatTemplate { problem: err.to_string() })
+        Regex::new(&format!(r"\{{%([-+]?)\s*{name}\s*([-+]?)%\}}")).map_err(|err| Error::ChatTemplate {
+            problem: err.to_string(),
+        })
     };
     let opened = mark("generation")?.replace_all(source, "{%${1} if true ${2}%}");
-    Ok(mark("endgeneration")?.replace_all(&opened, "{%${1} endif ${2}%}").into_owned())
+    Ok(mark("endgeneration")?
+        .replace_all(&opened, "{%${1} endif ${2}%}")
+        .into_owned())
 }
 
 /// The engine's words with the template's line, or what the template itself raised.
@@ -131,7 +152,10 @@ mod tests {
     fn what_a_template_raises_is_told() {
         let source = "{% if messages[0].role != 'system' %}\n{{ raise_exception('system message first, please') }}{% endif %}";
         let error = template(source).render(&ask(), false).unwrap_err().to_string();
-        assert_eq!(error, "chat template: it refuses these messages: system message first, please (template line 2)");
+        assert_eq!(
+            error,
+            "chat template: it refuses these messages: system message first, please (template line 2)"
+        );
     }
 
     #[test]
@@ -149,7 +173,8 @@ mod tests {
 
     #[test]
     fn generation_marks_are_plain_blocks() {
-        let source = "{% for m in messages %}{%- generation -%} [{{ m.content }}] {%- endgeneration %}{% endfor %}";
+        let source =
+            "{% for m in messages %}{%- generation -%} [{{ m.content }}] {%- endgeneration %}{% endfor %}";
         assert_eq!(template(source).render(&ask(), false).unwrap(), "[Hi][Hello!]");
     }
 

@@ -36,26 +36,42 @@ pub struct Columns {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
     Text(String),
-    Completion { prompt: String, completion: String },
-    Messages { list: String, role: String, content: String },
+    Completion {
+        prompt: String,
+        completion: String,
+    },
+    Messages {
+        list: String,
+        role: String,
+        content: String,
+    },
 }
 
 impl Columns {
     /// Whether a form is stated (and not merely the keys inside a message).
     fn states_a_form(&self) -> bool {
-        [&self.text, &self.prompt, &self.completion, &self.messages].into_iter().any(Option::is_some)
+        [&self.text, &self.prompt, &self.completion, &self.messages]
+            .into_iter()
+            .any(Option::is_some)
     }
 
     /// Checks that the names make one form.
     pub fn check(&self) -> Result<()> {
         let problem = match (&self.text, &self.prompt, &self.completion, &self.messages) {
-            (None, None, None, None) | (Some(_), None, None, None) | (None, None, None, Some(_)) => return Ok(()),
+            (None, None, None, None) | (Some(_), None, None, None) | (None, None, None, Some(_)) => {
+                return Ok(());
+            }
             (None, Some(_), Some(_), None) => return Ok(()),
-            (None, Some(_), None, None) => "`prompt` needs `completion` beside it (to read prompts as plain text, name the key as `text`)",
+            (None, Some(_), None, None) => {
+                "`prompt` needs `completion` beside it (to read prompts as plain text, name the key as `text`)"
+            }
             (None, None, Some(_), None) => "`completion` needs `prompt` beside it",
             _ => "names of more than one form: give `text`, or `prompt` and `completion`, or `messages`",
         };
-        Err(Error::Option { option: "columns", problem: problem.to_owned() })
+        Err(Error::Option {
+            option: "columns",
+            problem: problem.to_owned(),
+        })
     }
 
     /// The form of a record with these keys.
@@ -68,23 +84,30 @@ impl Columns {
             found: keys.iter().map(|key| (*key).to_owned()).collect(),
             suggestion,
         };
-        let form = |text: Option<&str>, prompt: Option<&str>, completion: Option<&str>, list: Option<&str>| {
-            let owned = |name: &str| name.to_owned();
-            match (text, prompt, completion, list) {
-                (Some(text), ..) => Form::Text(owned(text)),
-                (_, Some(prompt), Some(completion), _) => Form::Completion { prompt: owned(prompt), completion: owned(completion) },
-                (.., list) => Form::Messages {
-                    list: owned(list.unwrap_or("messages")),
-                    role: self.role.clone().unwrap_or_else(|| owned("role")),
-                    content: self.content.clone().unwrap_or_else(|| owned("content")),
-                },
-            }
-        };
+        let form =
+            |text: Option<&str>, prompt: Option<&str>, completion: Option<&str>, list: Option<&str>| {
+                let owned = |name: &str| name.to_owned();
+                match (text, prompt, completion, list) {
+                    (Some(text), ..) => Form::Text(owned(text)),
+                    (_, Some(prompt), Some(completion), _) => Form::Completion {
+                        prompt: owned(prompt),
+                        completion: owned(completion),
+                    },
+                    (.., list) => Form::Messages {
+                        list: owned(list.unwrap_or("messages")),
+                        role: self.role.clone().unwrap_or_else(|| owned("role")),
+                        content: self.content.clone().unwrap_or_else(|| owned("content")),
+                    },
+                }
+            };
         if self.states_a_form() {
             self.check()?;
             let stated = [&self.text, &self.prompt, &self.completion, &self.messages];
             return match stated.into_iter().flatten().find(|name| !has(name)) {
-                Some(missing) => Err(error(format!("no key `{missing}`, which `columns` names"), did_you_mean(missing, keys))),
+                Some(missing) => Err(error(
+                    format!("no key `{missing}`, which `columns` names"),
+                    did_you_mean(missing, keys),
+                )),
                 None => {
                     let [text, prompt, completion, list] = stated.map(Option::as_deref);
                     Ok(form(text, prompt, completion, list))
@@ -96,9 +119,10 @@ impl Columns {
             [true, false, false] => Ok(form(Some("text"), None, None, None)),
             [false, true, false] => Ok(form(None, Some("prompt"), Some("completion"), None)),
             [false, false, true] => Ok(form(None, None, None, Some("messages"))),
-            [false, false, false] => {
-                Err(error("no `text`, no `prompt` with `completion`, no `messages`".to_owned(), suggest(keys)))
-            }
+            [false, false, false] => Err(error(
+                "no `text`, no `prompt` with `completion`, no `messages`".to_owned(),
+                suggest(keys),
+            )),
             _ => Err(error(
                 "more than one form at once".to_owned(),
                 "; say which to read, for example `columns: {text: text}`".to_owned(),
@@ -108,19 +132,51 @@ impl Columns {
 }
 
 /// Names other data sets use for our keys, most telling first.
-const TEXT: &[&str] = &["content", "document", "body", "article", "story", "passage", "raw_text", "value"];
-const PROMPT: &[&str] = &["prompt", "question", "instruction", "query", "problem", "input", "source", "goal"];
-const COMPLETION: &[&str] = &["completion", "answer", "output", "response", "solution", "target", "reply"];
-const MESSAGES: &[&str] = &["conversations", "conversation", "dialogue", "dialog", "chat", "turns"];
+const TEXT: &[&str] = &[
+    "content", "document", "body", "article", "story", "passage", "raw_text", "value",
+];
+const PROMPT: &[&str] = &[
+    "prompt",
+    "question",
+    "instruction",
+    "query",
+    "problem",
+    "input",
+    "source",
+    "goal",
+];
+const COMPLETION: &[&str] = &[
+    "completion",
+    "answer",
+    "output",
+    "response",
+    "solution",
+    "target",
+    "reply",
+];
+const MESSAGES: &[&str] = &[
+    "conversations",
+    "conversation",
+    "dialogue",
+    "dialog",
+    "chat",
+    "turns",
+];
 
 /// A mapping that would read a record with these keys, in words.
 fn suggest(keys: &[&str]) -> String {
     for wanted in ["text", "messages"] {
         if let Some(near) = nearest(wanted, keys) {
-            return format!("; did you mean `{wanted}`? To read it as it is: `columns: {{{wanted}: {near}}}`");
+            return format!(
+                "; did you mean `{wanted}`? To read it as it is: `columns: {{{wanted}: {near}}}`"
+            );
         }
     }
-    let known = |names: &[&str]| names.iter().find_map(|name| keys.iter().find(|key| key.eq_ignore_ascii_case(name)).copied());
+    let known = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| keys.iter().find(|key| key.eq_ignore_ascii_case(name)).copied())
+    };
     let prompt = known(PROMPT).or_else(|| nearest("prompt", keys));
     let completion = known(COMPLETION).or_else(|| nearest("completion", keys));
     match (prompt, completion) {
@@ -130,7 +186,9 @@ fn suggest(keys: &[&str]) -> String {
         _ => {}
     }
     if let Some(list) = known(MESSAGES) {
-        return format!("; state the columns: `columns: {{messages: {list}}}`, with `role` and `content` if those differ too");
+        return format!(
+            "; state the columns: `columns: {{messages: {list}}}`, with `role` and `content` if those differ too"
+        );
     }
     match known(TEXT).or(prompt) {
         Some(text) => format!("; to read one key as plain text: `columns: {{text: {text}}}`"),
@@ -139,7 +197,9 @@ fn suggest(keys: &[&str]) -> String {
 }
 
 fn did_you_mean(missing: &str, keys: &[&str]) -> String {
-    nearest(missing, keys).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+    nearest(missing, keys)
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default()
 }
 
 /// The key within two typing errors of `wanted`, or equal to it but for case.
@@ -156,7 +216,10 @@ mod tests {
     use super::*;
 
     fn error(columns: &Columns, keys: &[&str]) -> String {
-        columns.form(keys, "f.jsonl", Place::Line(3)).unwrap_err().to_string()
+        columns
+            .form(keys, "f.jsonl", Place::Line(3))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -167,29 +230,66 @@ mod tests {
             "f.jsonl, line 3: no `text`, no `prompt` with `completion`, no `messages` (found: `question`, `answer`); \
              state the columns: `columns: {prompt: question, completion: answer}`"
         );
-        assert!(error(&none, &["txet", "id"]).ends_with("; did you mean `text`? To read it as it is: `columns: {text: txet}`"));
+        assert!(
+            error(&none, &["txet", "id"])
+                .ends_with("; did you mean `text`? To read it as it is: `columns: {text: txet}`")
+        );
         assert!(error(&none, &["Text"]).contains("did you mean `text`?"));
         assert!(error(&none, &["key", "prompt"]).ends_with("`columns: {text: prompt}`"));
         assert!(error(&none, &["conversations"]).contains("`columns: {messages: conversations}`"));
-        assert!(error(&none, &["promt", "completion"]).ends_with("`columns: {prompt: promt, completion: completion}`"));
+        assert!(
+            error(&none, &["promt", "completion"])
+                .ends_with("`columns: {prompt: promt, completion: completion}`")
+        );
         assert!(error(&none, &[]).contains("(found: nothing)"));
         assert!(error(&none, &["text", "messages"]).contains("more than one form at once"));
     }
 
     #[test]
     fn a_stated_form_is_taken_as_stated() {
-        let columns = Columns { prompt: Some("question".into()), completion: Some("answer".into()), ..Columns::default() };
-        let form = columns.form(&["text", "question", "answer"], "f", Place::Schema).unwrap();
-        assert_eq!(form, Form::Completion { prompt: "question".into(), completion: "answer".into() });
+        let columns = Columns {
+            prompt: Some("question".into()),
+            completion: Some("answer".into()),
+            ..Columns::default()
+        };
+        let form = columns
+            .form(&["text", "question", "answer"], "f", Place::Schema)
+            .unwrap();
+        assert_eq!(
+            form,
+            Form::Completion {
+                prompt: "question".into(),
+                completion: "answer".into()
+            }
+        );
         assert!(error(&columns, &["qestion", "answer"]).contains("no key `question`, which `columns` names"));
         assert!(error(&columns, &["qestion", "answer"]).ends_with("; did you mean `qestion`?"));
     }
 
     #[test]
     fn half_a_form_is_refused() {
-        let columns = Columns { prompt: Some("question".into()), ..Columns::default() };
-        assert!(columns.check().unwrap_err().to_string().contains("`prompt` needs `completion`"));
-        let columns = Columns { text: Some("a".into()), messages: Some("b".into()), ..Columns::default() };
-        assert!(columns.check().unwrap_err().to_string().contains("more than one form"));
+        let columns = Columns {
+            prompt: Some("question".into()),
+            ..Columns::default()
+        };
+        assert!(
+            columns
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("`prompt` needs `completion`")
+        );
+        let columns = Columns {
+            text: Some("a".into()),
+            messages: Some("b".into()),
+            ..Columns::default()
+        };
+        assert!(
+            columns
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("more than one form")
+        );
     }
 }

@@ -24,11 +24,17 @@ impl Input {
         let bytes: Bytes = bytes.into();
         let len = bytes.len() as u64;
         let read_at = move |offset: u64, buffer: &mut [u8]| {
-            let part = usize::try_from(offset).ok().and_then(|begin| bytes.get(begin..begin.checked_add(buffer.len())?));
+            let part = usize::try_from(offset)
+                .ok()
+                .and_then(|begin| bytes.get(begin..begin.checked_add(buffer.len())?));
             buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         };
-        Self { name: name.into(), len, read_at: Arc::new(read_at) }
+        Self {
+            name: name.into(),
+            len,
+            read_at: Arc::new(read_at),
+        }
     }
 
     /// An object of a store: mapped if it is a local file, else read by ranged requests.
@@ -36,7 +42,11 @@ impl Input {
         let reader = store.reader(key)?;
         let len = reader.len();
         let name = store.describe(key);
-        Ok(Self { name, len, read_at: Arc::new(move |offset, buffer| reader.read_at(offset, buffer)) })
+        Ok(Self {
+            name,
+            len,
+            read_at: Arc::new(move |offset, buffer| reader.read_at(offset, buffer)),
+        })
     }
 
     /// The file's name for messages.
@@ -60,17 +70,25 @@ impl Input {
             return Err(self.failed(begin, io::ErrorKind::UnexpectedEof.into()));
         }
         let mut buffer = vec![0; len];
-        self.read_at(begin, &mut buffer).map_err(|err| self.failed(begin, err))?;
+        self.read_at(begin, &mut buffer)
+            .map_err(|err| self.failed(begin, err))?;
         Ok(buffer.into())
     }
 
     pub(super) fn failed(&self, offset: u64, source: io::Error) -> Error {
-        Error::Read { path: self.name.clone(), offset, source }
+        Error::Read {
+            path: self.name.clone(),
+            offset,
+            source,
+        }
     }
 }
 
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("name", &self.name).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Input")
+            .field("name", &self.name)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }

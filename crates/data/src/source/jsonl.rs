@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::Result;
+use crate::error::{Place, Result};
 use crate::record::{Message, Record};
 use crate::source::Input;
 use crate::source::columns::{Columns, Form};
 use crate::source::lines::{Line, Lines};
-use crate::error::Place;
 
 pub(super) struct JsonRecords {
     lines: Lines,
@@ -16,7 +15,10 @@ pub(super) struct JsonRecords {
 
 impl JsonRecords {
     pub(super) fn new(input: Input, columns: &Columns) -> Self {
-        Self { lines: Lines::new(input), columns: columns.clone() }
+        Self {
+            lines: Lines::new(input),
+            columns: columns.clone(),
+        }
     }
 
     fn record(&self, line: &Line) -> Result<Record> {
@@ -24,7 +26,10 @@ impl JsonRecords {
         let mut object = match serde_json::from_str(&line.text) {
             Ok(Value::Object(object)) => object,
             Ok(Value::Array(_)) => {
-                return Err(malformed("an array, not an object a line; `jq -c '.[]' FILE` makes JSON lines of a JSON array".to_owned()));
+                return Err(malformed(
+                    "an array, not an object a line; `jq -c '.[]' FILE` makes JSON lines of a JSON array"
+                        .to_owned(),
+                ));
             }
             Ok(other) => return Err(malformed(format!("{}, not an object", kind(&other)))),
             Err(err) => {
@@ -37,7 +42,10 @@ impl JsonRecords {
             }
         };
         let keys: Vec<&str> = object.keys().map(String::as_str).collect();
-        match self.columns.form(&keys, self.lines.name(), Place::Line(line.number))? {
+        match self
+            .columns
+            .form(&keys, self.lines.name(), Place::Line(line.number))?
+        {
             Form::Text(text) => Ok(Record::Text(take(&mut object, &text).map_err(malformed)?)),
             Form::Completion { prompt, completion } => Ok(Record::Completion {
                 prompt: take(&mut object, &prompt).map_err(malformed)?,
@@ -49,13 +57,29 @@ impl JsonRecords {
                         Value::Object(mut message) => {
                             let at = |problem: String| format!("`{list}`, message {}: {problem}", turn + 1);
                             let role = take(&mut message, &role).map_err(at)?;
-                            Ok(Message { role, content: take(&mut message, &content).map_err(at)? })
+                            Ok(Message {
+                                role,
+                                content: take(&mut message, &content).map_err(at)?,
+                            })
                         }
-                        other => Err(format!("`{list}`, message {}: {}, not an object", turn + 1, kind(&other))),
+                        other => Err(format!(
+                            "`{list}`, message {}: {}, not an object",
+                            turn + 1,
+                            kind(&other)
+                        )),
                     };
-                    turns.into_iter().enumerate().map(message).collect::<Result<_, _>>().map(Record::Messages).map_err(malformed)
+                    turns
+                        .into_iter()
+                        .enumerate()
+                        .map(message)
+                        .collect::<Result<_, _>>()
+                        .map(Record::Messages)
+                        .map_err(malformed)
                 }
-                other => Err(malformed(format!("`{list}` is {}, not a list", other.as_ref().map_or("missing", kind)))),
+                other => Err(malformed(format!(
+                    "`{list}` is {}, not a list",
+                    other.as_ref().map_or("missing", kind)
+                ))),
             },
         }
     }
@@ -80,7 +104,14 @@ fn take(object: &mut Map<String, Value>, key: &str) -> Result<String, String> {
     match object.get_mut(key) {
         Some(Value::String(text)) => Ok(std::mem::take(text)),
         Some(other) => Err(format!("`{key}` is {}, not a text", kind(other))),
-        None => Err(format!("no `{key}` (found: {})", object.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "))),
+        None => Err(format!(
+            "no `{key}` (found: {})",
+            object
+                .keys()
+                .map(|key| format!("`{key}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
     }
 }
 
@@ -109,18 +140,31 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        read(text).into_iter().find_map(Result::err).expect("an error").to_string()
+        read(text)
+            .into_iter()
+            .find_map(Result::err)
+            .expect("an error")
+            .to_string()
     }
 
     #[test]
     fn the_three_forms_round_trip() {
         let records = [
             Record::Text("a \"b\"\n".into()),
-            Record::Completion { prompt: "q".into(), completion: " a".into() },
+            Record::Completion {
+                prompt: "q".into(),
+                completion: " a".into(),
+            },
             Record::Messages(vec![Message::new("user", "hi"), Message::new("assistant", "yo")]),
         ];
-        let text: String = records.iter().map(|record| record.to_json_line() + "\n\n").collect();
-        assert_eq!(read(&text).into_iter().map(Result::unwrap).collect::<Vec<_>>(), records);
+        let text: String = records
+            .iter()
+            .map(|record| record.to_json_line() + "\n\n")
+            .collect();
+        assert_eq!(
+            read(&text).into_iter().map(Result::unwrap).collect::<Vec<_>>(),
+            records
+        );
     }
 
     #[test]
@@ -135,9 +179,13 @@ mod tests {
         assert!(error("[\n{\"text\": 1}\n]").contains("`jq -c '.[]' FILE`"));
         assert!(error("7").ends_with("a number, not an object"));
         assert!(error("{\"messages\": 3}").ends_with("`messages` is a number, not a list"));
-        assert!(error("{\"messages\": [{\"role\": \"user\"}]}").ends_with("message 1: no `content` (found: `role`)"));
         assert!(
-            error("{\"messages\": [{\"role\": \"assistant\", \"content\": null}]}").ends_with("message 1: `content` is null, not a text")
+            error("{\"messages\": [{\"role\": \"user\"}]}")
+                .ends_with("message 1: no `content` (found: `role`)")
+        );
+        assert!(
+            error("{\"messages\": [{\"role\": \"assistant\", \"content\": null}]}")
+                .ends_with("message 1: `content` is null, not a text")
         );
         assert!(error(&"[".repeat(100_000)).contains("recursion limit"));
     }

@@ -34,7 +34,13 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(input: Input) -> Self {
-        Self { input, block: Vec::new(), used: 0, offset: 0, number: 0 }
+        Self {
+            input,
+            block: Vec::new(),
+            used: 0,
+            offset: 0,
+            number: 0,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -43,7 +49,11 @@ impl Lines {
 
     /// An error about `line`.
     pub(super) fn malformed(&self, line: u64, problem: impl Into<String>) -> Error {
-        Error::Malformed { path: self.name().to_owned(), place: Place::Line(line), problem: problem.into() }
+        Error::Malformed {
+            path: self.name().to_owned(),
+            place: Place::Line(line),
+            problem: problem.into(),
+        }
     }
 
     /// Reads the next block behind what is left of the present one. False at the end of the file.
@@ -110,8 +120,15 @@ impl Iterator for Lines {
             bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         }
         Some(match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Line { number: self.number, text: text.to_owned(), end }),
-            Err(err) => Err(self.malformed(self.number, format!("not UTF-8 at byte {} of the line", err.valid_up_to()))),
+            Ok(text) => Ok(Line {
+                number: self.number,
+                text: text.to_owned(),
+                end,
+            }),
+            Err(err) => Err(self.malformed(
+                self.number,
+                format!("not UTF-8 at byte {} of the line", err.valid_up_to()),
+            )),
         })
     }
 }
@@ -121,12 +138,16 @@ mod tests {
     use super::*;
 
     fn texts(bytes: &[u8]) -> Vec<(String, &'static str)> {
-        Lines::new(Input::from_bytes("x", bytes.to_vec())).map(|line| line.unwrap()).map(|line| (line.text, line.end)).collect()
+        Lines::new(Input::from_bytes("x", bytes.to_vec()))
+            .map(|line| line.unwrap())
+            .map(|line| (line.text, line.end))
+            .collect()
     }
 
     #[test]
     fn line_breaks_of_both_kinds_and_none() {
-        let expected = [("a", "\n"), ("b", "\r\n"), ("", "\n"), ("c", "")].map(|(text, end)| (text.to_owned(), end));
+        let expected =
+            [("a", "\n"), ("b", "\r\n"), ("", "\n"), ("c", "")].map(|(text, end)| (text.to_owned(), end));
         assert_eq!(texts(b"\xef\xbb\xbfa\nb\r\n\nc"), expected);
         assert_eq!(texts(b""), []);
     }
@@ -136,14 +157,20 @@ mod tests {
         let long = "x".repeat(BLOCK + 10);
         let bytes = format!("{long}\nshort\n{long}{long}\n");
         let lines = texts(bytes.as_bytes());
-        assert_eq!(lines.iter().map(|(text, _)| text.len()).collect::<Vec<_>>(), [long.len(), 5, 2 * long.len()]);
+        assert_eq!(
+            lines.iter().map(|(text, _)| text.len()).collect::<Vec<_>>(),
+            [long.len(), 5, 2 * long.len()]
+        );
     }
 
     #[test]
     fn bad_utf8_names_its_line() {
         let mut lines = Lines::new(Input::from_bytes("f.txt", b"ok\na\xffb\nok".to_vec()));
         assert!(lines.next().unwrap().is_ok());
-        assert_eq!(lines.next().unwrap().unwrap_err().to_string(), "f.txt, line 2: not UTF-8 at byte 1 of the line");
+        assert_eq!(
+            lines.next().unwrap().unwrap_err().to_string(),
+            "f.txt, line 2: not UTF-8 at byte 1 of the line"
+        );
         assert!(lines.next().unwrap().is_ok());
     }
 }

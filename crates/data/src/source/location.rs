@@ -57,7 +57,13 @@ pub struct Source {
 impl Source {
     /// The file or directory `path` of `store`.
     pub fn new(store: Store, path: impl Into<String>) -> Self {
-        Self { store, path: path.into(), format: None, columns: Columns::default(), separator: None }
+        Self {
+            store,
+            path: path.into(),
+            format: None,
+            columns: Columns::default(),
+            separator: None,
+        }
     }
 
     /// A file or directory by its address: a path, or a URL such as `s3://bucket/data/train.jsonl`. What has a known ending
@@ -96,12 +102,19 @@ impl Source {
         if !self.path.is_empty() && self.store.head(&self.path)?.is_some() {
             return Ok(vec![self.path.clone()]);
         }
-        let mut files: Vec<String> =
-            self.store.list(&self.path)?.into_iter().map(|meta| meta.key).collect();
+        let mut files: Vec<String> = self
+            .store
+            .list(&self.path)?
+            .into_iter()
+            .map(|meta| meta.key)
+            .collect();
         files.retain(|file| Format::from_name(file).is_some() && !is_ours(file));
         if files.is_empty() {
             let hint = "; nor is it a directory with .txt, .jsonl or .parquet files".to_owned();
-            return Err(Error::Missing { path: self.store.describe(&self.path), hint });
+            return Err(Error::Missing {
+                path: self.store.describe(&self.path),
+                hint,
+            });
         }
         Ok(files)
     }
@@ -124,17 +137,30 @@ impl Source {
 
     fn file(&self, path: &str) -> Result<Records> {
         let Some(format) = self.format.or_else(|| Format::from_name(path)) else {
-            let problem = "its ending tells no format; name it with `format: text`, `jsonl` or `parquet`".to_owned();
-            return Err(Error::Format { path: self.store.describe(path), problem });
+            let problem =
+                "its ending tells no format; name it with `format: text`, `jsonl` or `parquet`".to_owned();
+            return Err(Error::Format {
+                path: self.store.describe(path),
+                problem,
+            });
         };
-        read(Input::from_store(&self.store, path)?, format, &self.columns, self.separator.as_deref())
+        read(
+            Input::from_store(&self.store, path)?,
+            format,
+            &self.columns,
+            self.separator.as_deref(),
+        )
     }
 }
 
 /// Files of ours that lie beside data in an artifact and hold none.
 fn is_ours(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
-    name.starts_with('.') || matches!(name, "tributary.json" | "figures.json" | "metrics.jsonl" | "README.md")
+    name.starts_with('.')
+        || matches!(
+            name,
+            "tributary.json" | "figures.json" | "metrics.jsonl" | "README.md"
+        )
 }
 
 /// The records of one file.

@@ -41,15 +41,24 @@ pub(super) struct ParquetRecords {
 impl ParquetRecords {
     pub(super) fn open(input: Input, columns: &Columns) -> Result<Self> {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = guarded(&input, || ArrowReaderMetadata::load(&InputChunks(input.clone()), options))?;
-        let names: Vec<&str> = metadata.schema().fields().iter().map(|field| field.name().as_str()).collect();
+        let metadata = guarded(&input, || {
+            ArrowReaderMetadata::load(&InputChunks(input.clone()), options)
+        })?;
+        let names: Vec<&str> = metadata
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
         let form = columns.form(&names, input.name(), Place::Schema)?;
         let wanted: Vec<&str> = match &form {
             Form::Text(text) => vec![text],
             Form::Completion { prompt, completion } => vec![prompt, completion],
             Form::Messages { list, .. } => vec![list],
         };
-        let roots: Vec<usize> = (0..names.len()).filter(|&index| wanted.contains(&names[index])).collect();
+        let roots: Vec<usize> = (0..names.len())
+            .filter(|&index| wanted.contains(&names[index]))
+            .collect();
         let projection = ProjectionMask::roots(metadata.parquet_schema(), roots);
         Ok(Self {
             input,
@@ -68,7 +77,9 @@ impl ParquetRecords {
     fn advance(&mut self) -> Result<bool> {
         loop {
             if let Some(rows) = &mut self.rows {
-                match guarded(&self.input, || rows.next().transpose().map_err(ParquetError::from))? {
+                match guarded(&self.input, || {
+                    rows.next().transpose().map_err(ParquetError::from)
+                })? {
                     Some(batch) => {
                         self.decoded = self.records(&batch)?.into_iter();
                         self.row += batch.num_rows() as u64;
@@ -87,15 +98,28 @@ impl ParquetRecords {
 
     fn open_group(&self, group: usize) -> Result<ParquetRecordBatchReader> {
         let ranges = guarded(&self.input, || {
-            let columns = self.metadata.metadata().row_group(group).columns().iter().enumerate();
-            Ok(columns.filter(|(leaf, _)| self.projection.leaf_included(*leaf)).map(|(_, column)| column.byte_range()).collect::<Vec<_>>())
+            let columns = self
+                .metadata
+                .metadata()
+                .row_group(group)
+                .columns()
+                .iter()
+                .enumerate();
+            Ok(columns
+                .filter(|(leaf, _)| self.projection.leaf_included(*leaf))
+                .map(|(_, column)| column.byte_range())
+                .collect::<Vec<_>>())
         })?;
         let mut chunks = Vec::new();
         for (begin, len) in ranges {
-            let len = usize::try_from(len).map_err(|_| damaged(&self.input, "a column chunk larger than memory"))?;
+            let len = usize::try_from(len)
+                .map_err(|_| damaged(&self.input, "a column chunk larger than memory"))?;
             chunks.push((begin, self.input.range(begin, len)?));
         }
-        let bytes = GroupChunks { file_len: self.input.len(), chunks };
+        let bytes = GroupChunks {
+            file_len: self.input.len(),
+            chunks,
+        };
         guarded(&self.input, || {
             ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, self.metadata.clone())
                 .with_row_groups(vec![group])
@@ -109,33 +133,52 @@ impl ParquetRecords {
     fn records(&self, batch: &RecordBatch) -> Result<Vec<Result<Record>>> {
         let place = |index: usize| {
             let row = self.row + index as u64 + 1;
-            move |problem: String| Error::Malformed { path: self.input.name().to_owned(), place: Place::Row(row), problem }
+            move |problem: String| Error::Malformed {
+                path: self.input.name().to_owned(),
+                place: Place::Row(row),
+                problem,
+            }
         };
         let rows = 0..batch.num_rows();
         match &self.form {
             Form::Text(text) => {
                 let text = self.strings(batch, text)?;
-                Ok(rows.map(|row| text.get(row).map(Record::Text).map_err(place(row))).collect())
+                Ok(rows
+                    .map(|row| text.get(row).map(Record::Text).map_err(place(row)))
+                    .collect())
             }
             Form::Completion { prompt, completion } => {
                 let (prompt, completion) = (self.strings(batch, prompt)?, self.strings(batch, completion)?);
-                let record = |row| Ok(Record::Completion { prompt: prompt.get(row)?, completion: completion.get(row)? });
+                let record = |row| {
+                    Ok(Record::Completion {
+                        prompt: prompt.get(row)?,
+                        completion: completion.get(row)?,
+                    })
+                };
                 Ok(rows.map(|row| record(row).map_err(place(row))).collect())
             }
             Form::Messages { list, role, content } => {
                 let array = self.column(batch, list)?;
-                let list_array = array
-                    .as_list_opt::<i32>()
-                    .ok_or_else(|| self.schema(format!("`{list}` is {}, not a list of messages", array.data_type())))?;
-                let turns = Turns::new(list_array, list, role, content).map_err(|problem| self.schema(problem))?;
-                Ok(rows.map(|row| turns.get(row).map(Record::Messages).map_err(place(row))).collect())
+                let list_array = array.as_list_opt::<i32>().ok_or_else(|| {
+                    self.schema(format!(
+                        "`{list}` is {}, not a list of messages",
+                        array.data_type()
+                    ))
+                })?;
+                let turns =
+                    Turns::new(list_array, list, role, content).map_err(|problem| self.schema(problem))?;
+                Ok(rows
+                    .map(|row| turns.get(row).map(Record::Messages).map_err(place(row)))
+                    .collect())
             }
         }
     }
 
     fn column<'a>(&self, batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
         let array = batch.column_by_name(name);
-        array.map(AsRef::as_ref).ok_or_else(|| damaged(&self.input, &format!("column `{name}` is not in its row group")))
+        array
+            .map(AsRef::as_ref)
+            .ok_or_else(|| damaged(&self.input, &format!("column `{name}` is not in its row group")))
     }
 
     fn strings<'a>(&self, batch: &'a RecordBatch, name: &'a str) -> Result<Strings<'a>> {
@@ -143,7 +186,11 @@ impl ParquetRecords {
     }
 
     fn schema(&self, problem: String) -> Error {
-        Error::Malformed { path: self.input.name().to_owned(), place: Place::Schema, problem }
+        Error::Malformed {
+            path: self.input.name().to_owned(),
+            place: Place::Schema,
+            problem,
+        }
     }
 }
 
@@ -180,7 +227,10 @@ impl<'a> Strings<'a> {
     fn new(array: &'a dyn Array, name: &'a str) -> Result<Self, String> {
         match array.as_string_opt::<i32>() {
             Some(values) => Ok(Self { name, values }),
-            None => Err(format!("`{name}` is a column of {}, not of text", array.data_type())),
+            None => Err(format!(
+                "`{name}` is a column of {}, not of text",
+                array.data_type()
+            )),
         }
     }
 
@@ -202,15 +252,25 @@ struct Turns<'a> {
 
 impl<'a> Turns<'a> {
     fn new(lists: &'a ListArray, name: &'a str, role: &'a str, content: &'a str) -> Result<Self, String> {
-        let messages: &StructArray = lists
-            .values()
-            .as_struct_opt()
-            .ok_or_else(|| format!("`{name}` is a list of {}, not of messages", lists.values().data_type()))?;
+        let messages: &StructArray = lists.values().as_struct_opt().ok_or_else(|| {
+            format!(
+                "`{name}` is a list of {}, not of messages",
+                lists.values().data_type()
+            )
+        })?;
         let field = |field: &'a str| match messages.column_by_name(field) {
             Some(array) => Strings::new(array.as_ref(), field),
-            None => Err(format!("messages in `{name}` have no `{field}` (found: {})", messages.column_names().join(", "))),
+            None => Err(format!(
+                "messages in `{name}` have no `{field}` (found: {})",
+                messages.column_names().join(", ")
+            )),
         };
-        Ok(Self { name, lists, role: field(role)?, content: field(content)? })
+        Ok(Self {
+            name,
+            lists,
+            role: field(role)?,
+            content: field(content)?,
+        })
     }
 
     fn get(&self, row: usize) -> Result<Vec<Message>, String> {
@@ -219,7 +279,12 @@ impl<'a> Turns<'a> {
         }
         let offsets = self.lists.value_offsets();
         (offsets[row] as usize..offsets[row + 1] as usize)
-            .map(|turn| Ok(Message { role: self.role.get(turn)?, content: self.content.get(turn)? }))
+            .map(|turn| {
+                Ok(Message {
+                    role: self.role.get(turn)?,
+                    content: self.content.get(turn)?,
+                })
+            })
             .collect()
     }
 }
@@ -231,14 +296,23 @@ fn guarded<T>(input: &Input, decode: impl FnOnce() -> Result<T, ParquetError>) -
         Ok(Ok(value)) => Ok(value),
         Ok(Err(err)) => Err(damaged(input, &err.to_string())),
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(damaged(input, &format!("damaged file: {}", text.unwrap_or("the decoder gave up"))))
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(damaged(
+                input,
+                &format!("damaged file: {}", text.unwrap_or("the decoder gave up")),
+            ))
         }
     }
 }
 
 fn damaged(input: &Input, problem: &str) -> Error {
-    Error::Parquet { path: input.name().to_owned(), problem: problem.to_owned() }
+    Error::Parquet {
+        path: input.name().to_owned(),
+        problem: problem.to_owned(),
+    }
 }
 
 /// The whole file, for its metadata.
@@ -254,11 +328,19 @@ impl ChunkReader for InputChunks {
     type T = BufReader<InputRead>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(BufReader::with_capacity(64 << 10, InputRead { input: self.0.clone(), offset: start }))
+        Ok(BufReader::with_capacity(
+            64 << 10,
+            InputRead {
+                input: self.0.clone(),
+                offset: start,
+            },
+        ))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        self.0.range(start, length).map_err(|err| ParquetError::External(Box::new(err)))
+        self.0
+            .range(start, length)
+            .map_err(|err| ParquetError::External(Box::new(err)))
     }
 }
 
@@ -290,7 +372,9 @@ impl GroupChunks {
             .iter()
             .find(|(begin, bytes)| (*begin..*begin + bytes.len() as u64).contains(&start))
             .map(|(begin, bytes)| bytes.slice((start - begin) as usize..))
-            .ok_or_else(|| ParquetError::EOF(format!("byte {start} is outside the row group's column chunks")))
+            .ok_or_else(|| {
+                ParquetError::EOF(format!("byte {start} is outside the row group's column chunks"))
+            })
     }
 }
 
@@ -310,7 +394,9 @@ impl ChunkReader for GroupChunks {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let bytes = self.from(start)?;
         if bytes.len() < length {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} run past the column chunk")));
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes at {start} run past the column chunk"
+            )));
         }
         Ok(bytes.slice(..length))
     }

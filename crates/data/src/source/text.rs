@@ -21,7 +21,10 @@ pub(super) struct TextRecords {
 
 impl TextRecords {
     pub(super) fn new(input: Input, separator: Option<&str>) -> Self {
-        Self { lines: Lines::new(input), separator: separator.unwrap_or(DEFAULT_SEPARATOR).to_owned() }
+        Self {
+            lines: Lines::new(input),
+            separator: separator.unwrap_or(DEFAULT_SEPARATOR).to_owned(),
+        }
     }
 }
 
@@ -77,12 +80,21 @@ mod tests {
 
     #[test]
     fn end_of_text_lines_separate() {
-        assert_eq!(documents("a\nb\n<|endoftext|>\n\n<|endoftext|>\nc\n<|endoftext|>\n", None), ["a\nb", "c"]);
-        assert_eq!(documents("say <|endoftext|> aloud", None), ["say <|endoftext|> aloud"]);
+        assert_eq!(
+            documents("a\nb\n<|endoftext|>\n\n<|endoftext|>\nc\n<|endoftext|>\n", None),
+            ["a\nb", "c"]
+        );
+        assert_eq!(
+            documents("say <|endoftext|> aloud", None),
+            ["say <|endoftext|> aloud"]
+        );
     }
 
     #[test]
     fn blank_lines_separate_paragraphs_when_asked() {
-        assert_eq!(documents("one\none\n\n \n\ntwo\n", Some("")), ["one\none", "two\n"]);
+        assert_eq!(
+            documents("one\none\n\n \n\ntwo\n", Some("")),
+            ["one\none", "two\n"]
+        );
     }
 }

@@ -19,7 +19,12 @@ pub(super) struct Word {
 /// Merges in order of learning. The `k`-th merge makes token `spellings.len() + k` (counted before the call), whose
 /// spelling is appended to `spellings`. Stops at `limit` merges or when no pair occurs at least `min_count` times. A merge
 /// that would spell an existing token is passed over, so spellings stay unique.
-pub(super) fn learn(words: &mut [Word], spellings: &mut Vec<String>, limit: usize, min_count: u64) -> Vec<Pair> {
+pub(super) fn learn(
+    words: &mut [Word],
+    spellings: &mut Vec<String>,
+    limit: usize,
+    min_count: u64,
+) -> Vec<Pair> {
     let mut known: HashSet<String> = spellings.iter().cloned().collect();
     let mut counts: HashMap<Pair, u64> = HashMap::new();
     let mut places: HashMap<Pair, Vec<u32>> = HashMap::new();
@@ -30,10 +35,15 @@ pub(super) fn learn(words: &mut [Word], spellings: &mut Vec<String>, limit: usiz
             note(&mut places, pair, index as u32);
         }
     }
-    let mut queue: BinaryHeap<(u64, Reverse<Pair>)> = counts.iter().map(|(&pair, &count)| (count, Reverse(pair))).collect();
+    let mut queue: BinaryHeap<(u64, Reverse<Pair>)> = counts
+        .iter()
+        .map(|(&pair, &count)| (count, Reverse(pair)))
+        .collect();
     let mut merges = Vec::new();
     while merges.len() < limit {
-        let Some((count, Reverse(pair))) = queue.pop() else { break };
+        let Some((count, Reverse(pair))) = queue.pop() else {
+            break;
+        };
         let current = counts.get(&pair).copied().unwrap_or(0);
         if current != count {
             // Stale: the pair lost occurrences to another merge since it was queued. Gains are queued when they happen.
@@ -109,15 +119,24 @@ mod tests {
     use super::*;
 
     fn words(list: &[(&str, u64)], spellings: &mut Vec<String>) -> Vec<Word> {
-        let mut letters: Vec<String> =
-            list.iter().flat_map(|(word, _)| word.chars().map(String::from)).collect::<HashSet<_>>().into_iter().collect();
+        let mut letters: Vec<String> = list
+            .iter()
+            .flat_map(|(word, _)| word.chars().map(String::from))
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .collect();
         letters.sort();
         *spellings = letters.clone();
         list.iter()
             .map(|(word, count)| Word {
                 tokens: word
                     .chars()
-                    .map(|letter| letters.iter().position(|entry| *entry == letter.to_string()).unwrap() as u32)
+                    .map(|letter| {
+                        letters
+                            .iter()
+                            .position(|entry| *entry == letter.to_string())
+                            .unwrap() as u32
+                    })
                     .collect(),
                 count: *count,
             })
@@ -136,7 +155,10 @@ mod tests {
                 }
             }
             counts.retain(|pair, _| !passed_over.contains(pair));
-            let Some((&pair, _)) = counts.iter().filter(|(_, count)| **count >= min_count).max_by_key(|(pair, count)| (**count, Reverse(**pair)))
+            let Some((&pair, _)) = counts
+                .iter()
+                .filter(|(_, count)| **count >= min_count)
+                .max_by_key(|(pair, count)| (**count, Reverse(**pair)))
             else {
                 break;
             };
@@ -157,7 +179,10 @@ mod tests {
     #[test]
     fn the_textbook_example() {
         let mut spellings = Vec::new();
-        let mut list = words(&[("low", 5), ("lower", 2), ("newest", 6), ("widest", 3)], &mut spellings);
+        let mut list = words(
+            &[("low", 5), ("lower", 2), ("newest", 6), ("widest", 3)],
+            &mut spellings,
+        );
         learn(&mut list, &mut spellings, 4, 1);
         assert_eq!(spellings[spellings.len() - 4..], ["es", "est", "lo", "low"]);
     }

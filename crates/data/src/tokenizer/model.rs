@@ -8,6 +8,8 @@
 //! `tokenizer.json` has no post-processor, `add_bos_token` and `add_eos_token` of `tokenizer_config.json` say what to add.
 //! Padding and truncation written into `tokenizer.json` are switched off, as transformers does by default.
 
+use std::ops::Range;
+
 use serde_json::{Map, Value};
 use tokenizers::PostProcessor as _;
 use tributary_store::Store;
@@ -40,7 +42,9 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// A tokenizer from the bytes of a `tokenizer.json` alone. Without the files beside it no token has a role.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        Self::from_files(TOKENIZER, &mut |file| Ok((file == TOKENIZER).then(|| json.to_vec())))
+        Self::from_files(TOKENIZER, &mut |file| {
+            Ok((file == TOKENIZER).then(|| json.to_vec()))
+        })
     }
 
     /// The tokenizer of a model directory: `tokenizer.json` and, where they exist, `tokenizer_config.json`,
@@ -54,18 +58,27 @@ impl Tokenizer {
 
     /// A tokenizer from files that `fetch` returns by name, or `None` where there is no such file. `name` is for messages.
     pub fn from_files(name: &str, fetch: &mut dyn FnMut(&str) -> Result<Option<Vec<u8>>>) -> Result<Self> {
-        let fail = |problem: String| Error::Tokenizer { name: name.to_owned(), problem };
+        let fail = |problem: String| Error::Tokenizer {
+            name: name.to_owned(),
+            problem,
+        };
         let Some(json) = fetch(TOKENIZER)? else {
             let hint = "; a vocabulary in another format (`tokenizer.model`, `vocab.json`) can be converted with transformers: \
                         `AutoTokenizer.from_pretrained(dir).save_pretrained(dir)`";
-            return Err(Error::Missing { path: format!("{name}/{TOKENIZER}"), hint: hint.to_owned() });
+            return Err(Error::Missing {
+                path: format!("{name}/{TOKENIZER}"),
+                hint: hint.to_owned(),
+            });
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(&json).map_err(|err| fail(format!("{TOKENIZER}: {err}")))?;
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(&json).map_err(|err| fail(format!("{TOKENIZER}: {err}")))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|err| fail(err.to_string()))?;
         let mut files = vec![(TOKENIZER.to_owned(), json)];
         let mut object = |file: &str, keep: bool| -> Result<Map<String, Value>> {
-            let Some(bytes) = fetch(file)? else { return Ok(Map::new()) };
+            let Some(bytes) = fetch(file)? else {
+                return Ok(Map::new());
+            };
             let parsed = serde_json::from_slice(&bytes).map_err(|err| fail(format!("{file}: {err}")))?;
             if keep {
                 files.push((file.to_owned(), bytes));
@@ -80,7 +93,8 @@ impl Tokenizer {
             chat_template_file: None,
         };
         if let Some(bytes) = fetch(CHAT_TEMPLATE)? {
-            let text = String::from_utf8(bytes.clone()).map_err(|err| fail(format!("{CHAT_TEMPLATE}: {err}")))?;
+            let text =
+                String::from_utf8(bytes.clone()).map_err(|err| fail(format!("{CHAT_TEMPLATE}: {err}")))?;
             side.chat_template_file = Some(text);
             files.push((CHAT_TEMPLATE.to_owned(), bytes));
         }
@@ -95,9 +109,17 @@ impl Tokenizer {
     ) -> Result<Self> {
         let special = {
             let added = inner.get_added_vocabulary();
-            side.resolve(&|token| inner.token_to_id(token), &|id| inner.id_to_token(id), &|token| added.is_special_token(token))
+            side.resolve(
+                &|token| inner.token_to_id(token),
+                &|id| inner.id_to_token(id),
+                &|token| added.is_special_token(token),
+            )
         };
-        let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let vocab_size = inner
+            .get_vocab(true)
+            .values()
+            .max()
+            .map_or(0, |&id| id as usize + 1);
         let mut tokenizer = Self {
             name: name.to_owned(),
             inner,
@@ -112,8 +134,12 @@ impl Tokenizer {
         if tokenizer.inner.get_post_processor().is_some() {
             (tokenizer.prefix, tokenizer.suffix) = tokenizer.probe_additions()?;
         } else {
-            tokenizer.prefix.extend(tokenizer.special.bos.filter(|_| side.asks_for("add_bos_token")));
-            tokenizer.suffix.extend(tokenizer.special.eos.filter(|_| side.asks_for("add_eos_token")));
+            tokenizer
+                .prefix
+                .extend(tokenizer.special.bos.filter(|_| side.asks_for("add_bos_token")));
+            tokenizer
+                .suffix
+                .extend(tokenizer.special.eos.filter(|_| side.asks_for("add_eos_token")));
         }
         tokenizer.prepends_space = tokenizer.encode_plain("a")? != tokenizer.encode_after_line_break("a")?;
         if let Some(source) = side.chat_template() {
@@ -124,22 +150,33 @@ impl Tokenizer {
 
     /// What the post-processor puts before and after a text.
     fn probe_additions(&self) -> Result<(Vec<u32>, Vec<u32>)> {
-        let added = self.inner.get_post_processor().map_or(0, |post| post.added_tokens(false));
+        let added = self
+            .inner
+            .get_post_processor()
+            .map_or(0, |post| post.added_tokens(false));
         if added == 0 {
             return Ok((Vec::new(), Vec::new()));
         }
         let plain = self.encode_plain("a")?;
-        let with = self.inner.encode_fast("a", true).map_err(|err| self.fail(err.to_string()))?;
+        let with = self
+            .inner
+            .encode_fast("a", true)
+            .map_err(|err| self.fail(err.to_string()))?;
         let with = with.get_ids();
         let before = (0..=with.len().saturating_sub(plain.len())).find(|&at| with[at..].starts_with(&plain));
         match before {
             Some(before) => Ok((with[..before].to_vec(), with[before + plain.len()..].to_vec())),
-            None => Err(self.fail("its post-processor changes the tokens of the text itself, which is not supported".into())),
+            None => Err(self.fail(
+                "its post-processor changes the tokens of the text itself, which is not supported".into(),
+            )),
         }
     }
 
     fn fail(&self, problem: String) -> Error {
-        Error::Tokenizer { name: self.name.clone(), problem }
+        Error::Tokenizer {
+            name: self.name.clone(),
+            problem,
+        }
     }
 
     /// Ids of `text` with what the tokenizer itself adds around it, as `tokenizer(text)` of transformers gives them.
@@ -152,14 +189,21 @@ impl Tokenizer {
 
     /// Ids of `text` alone, nothing added. Special tokens written out in the text are recognised, as in transformers.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|err| self.fail(err.to_string()))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|err| self.fail(err.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// Ids of `text` as the continuation of other text. The same as [`Tokenizer::encode_plain`] except for tokenizers that
     /// put a space before every text (SentencePiece style): they would put one into the middle, so here they do not.
     pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
-        if self.prepends_space { self.encode_after_line_break(text) } else { self.encode_plain(text) }
+        if self.prepends_space {
+            self.encode_after_line_break(text)
+        } else {
+            self.encode_plain(text)
+        }
     }
 
     /// Encodes a line break and `text`, and takes the line break's ids off again (the way transformers does it).
@@ -172,18 +216,27 @@ impl Tokenizer {
         Ok(ids.split_off(line_break.len()))
     }
 
-    /// Ids of `text` alone, and for each the bytes of `text` it stands for, as `(begin, end)`.
-    pub fn encode_with_spans(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
-        let encoding = self.inner.encode(text, false).map_err(|err| self.fail(err.to_string()))?;
-        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    /// Ids of `text` alone, each with the bytes of `text` it stands for.
+    pub fn encode_with_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|err| self.fail(err.to_string()))?;
+        let spans = encoding.get_offsets().iter().map(|&(begin, end)| begin..end);
+        Ok(encoding.get_ids().iter().copied().zip(spans).collect())
     }
 
     /// Text of `ids`; special tokens are left out if `skip_special`. Ids outside the vocabulary are an error.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            return Err(self.fail(format!("id {id} is outside the vocabulary of {}", self.vocab_size)));
+            return Err(self.fail(format!(
+                "id {id} is outside the vocabulary of {}",
+                self.vocab_size
+            )));
         }
-        self.inner.decode(ids, skip_special).map_err(|err| self.fail(err.to_string()))
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|err| self.fail(err.to_string()))
     }
 
     /// What [`Tokenizer::encode`] puts before a text.
@@ -244,10 +297,18 @@ impl Tokenizer {
     /// BLAKE3 (hexadecimal) of what decides ids and roles: `tokenizer.json` in canonical form, what is added around a text,
     /// roles and the chat template. Equal digests mean interchangeable tokenizers, however their files are laid out.
     pub fn digest(&self) -> Result<String> {
-        let canonical = self.inner.to_string(false).map_err(|err| self.fail(err.to_string()))?;
+        let canonical = self
+            .inner
+            .to_string(false)
+            .map_err(|err| self.fail(err.to_string()))?;
         let template = self.chat_template.as_ref().map(ChatTemplate::source);
         let rest = format!("{:?}{:?}{:?}{template:?}", self.prefix, self.suffix, self.special);
-        Ok(blake3::Hasher::new().update(canonical.as_bytes()).update(rest.as_bytes()).finalize().to_hex().to_string())
+        Ok(blake3::Hasher::new()
+            .update(canonical.as_bytes())
+            .update(rest.as_bytes())
+            .finalize()
+            .to_hex()
+            .to_string())
     }
 
     /// The files to put into the directory of a model that uses this tokenizer, as they were loaded.

@@ -9,7 +9,14 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 /// Special tokens that end an assistant's turn in widespread chat formats: generation stops at them as at `eos`.
-const TURN_ENDS: [&str; 6] = ["<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|eom_id|>", "<|end_of_text|>"];
+const TURN_ENDS: [&str; 6] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+];
 
 /// The tokens with a role, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,19 +70,43 @@ impl SideFiles {
         let (bos, eos, pad, unk) = (role("bos"), role("eos"), role("pad"), role("unk"));
         let mut stop: BTreeSet<u32> = eos.into_iter().collect();
         for file in [&self.generation_config, &self.config] {
-            stop.extend(token_ids(file.get("eos_token_id")).into_iter().filter(|&found| text(found).is_some()));
+            stop.extend(
+                token_ids(file.get("eos_token_id"))
+                    .into_iter()
+                    .filter(|&found| text(found).is_some()),
+            );
         }
-        stop.extend(TURN_ENDS.iter().filter(|name| special(name)).filter_map(|name| id(name)));
-        let texts = [("bos_token", bos), ("eos_token", eos), ("pad_token", pad), ("unk_token", unk)]
-            .into_iter()
-            .filter_map(|(name, found)| Some((name.to_owned(), text(found?)?)))
-            .collect();
-        SpecialTokens { bos, eos, pad, unk, stop: stop.into_iter().collect(), texts }
+        stop.extend(
+            TURN_ENDS
+                .iter()
+                .filter(|name| special(name))
+                .filter_map(|name| id(name)),
+        );
+        let texts = [
+            ("bos_token", bos),
+            ("eos_token", eos),
+            ("pad_token", pad),
+            ("unk_token", unk),
+        ]
+        .into_iter()
+        .filter_map(|(name, found)| Some((name.to_owned(), text(found?)?)))
+        .collect();
+        SpecialTokens {
+            bos,
+            eos,
+            pad,
+            unk,
+            stop: stop.into_iter().collect(),
+            texts,
+        }
     }
 
     /// Whether `tokenizer_config.json` asks for `add_bos_token` or `add_eos_token`.
     pub(super) fn asks_for(&self, option: &str) -> bool {
-        self.tokenizer_config.get(option).and_then(Value::as_bool).unwrap_or(false)
+        self.tokenizer_config
+            .get(option)
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
     }
 
     /// The chat template: the file `chat_template.jinja`, else `chat_template` of `tokenizer_config.json`, which is a text
@@ -122,7 +153,12 @@ mod tests {
 
     fn resolve(files: &SideFiles) -> SpecialTokens {
         files.resolve(
-            &|token| VOCABULARY.iter().position(|entry| *entry == token).map(|id| id as u32),
+            &|token| {
+                VOCABULARY
+                    .iter()
+                    .position(|entry| *entry == token)
+                    .map(|id| id as u32)
+            },
             &|id| VOCABULARY.get(id as usize).map(|token| (*token).to_owned()),
             &|token| token != "a",
         )
@@ -135,21 +171,32 @@ mod tests {
     #[test]
     fn the_tokenizers_own_configuration_wins_over_the_map_and_the_ids() {
         let files = SideFiles {
-            tokenizer_config: map(serde_json::json!({"eos_token": {"content": "</s>", "lstrip": false}, "bos_token": null})),
-            special_tokens_map: map(serde_json::json!({"eos_token": "<s>", "bos_token": "<s>", "pad_token": "[PAD]"})),
+            tokenizer_config: map(
+                serde_json::json!({"eos_token": {"content": "</s>", "lstrip": false}, "bos_token": null}),
+            ),
+            special_tokens_map: map(
+                serde_json::json!({"eos_token": "<s>", "bos_token": "<s>", "pad_token": "[PAD]"}),
+            ),
             generation_config: map(serde_json::json!({"eos_token_id": [1, 3, 99], "pad_token_id": 3})),
             ..SideFiles::default()
         };
         let special = resolve(&files);
         assert_eq!((special.bos, special.eos), (Some(0), Some(1)));
         assert_eq!(special.pad, None, "[PAD] is named but not in the vocabulary");
-        assert_eq!(special.stop, [1, 2, 3], "ids outside the vocabulary are no stop tokens");
+        assert_eq!(
+            special.stop,
+            [1, 2, 3],
+            "ids outside the vocabulary are no stop tokens"
+        );
         assert_eq!(special.texts[1], ("eos_token".to_owned(), "</s>".to_owned()));
     }
 
     #[test]
     fn ids_of_the_model_configuration_fill_the_gaps() {
-        let files = SideFiles { config: map(serde_json::json!({"bos_token_id": 0, "eos_token_id": 1})), ..SideFiles::default() };
+        let files = SideFiles {
+            config: map(serde_json::json!({"bos_token_id": 0, "eos_token_id": 1})),
+            ..SideFiles::default()
+        };
         assert_eq!((resolve(&files).bos, resolve(&files).eos), (Some(0), Some(1)));
     }
 }

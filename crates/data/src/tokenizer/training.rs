@@ -31,7 +31,11 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If `vocab_size` has no room for the special tokens and the 256 bytes, or a special token is empty or given twice.
-    pub fn train_byte_bpe(texts: impl Iterator<Item = String>, vocab_size: usize, special: &[&str]) -> Result<Self> {
+    pub fn train_byte_bpe(
+        texts: impl Iterator<Item = String>,
+        vocab_size: usize,
+        special: &[&str],
+    ) -> Result<Self> {
         let mut spellings: Vec<String> = special.iter().map(|&token| token.to_owned()).collect();
         let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
         alphabet.sort_unstable();
@@ -55,7 +59,10 @@ impl Tokenizer {
         let merges = merges::learn(&mut words, &mut spellings, room, MIN_COUNT);
         let files = files(&spellings, &merges, special)?;
         Self::from_files("(trained)", &mut |file| {
-            Ok(files.iter().find(|(name, _)| name == file).map(|(_, bytes)| bytes.clone()))
+            Ok(files
+                .iter()
+                .find(|(name, _)| name == file)
+                .map(|(_, bytes)| bytes.clone()))
         })
     }
 }
@@ -64,12 +71,21 @@ fn check(special: &[&str], fixed: usize, vocab_size: usize) -> Result<()> {
     for (index, token) in special.iter().enumerate() {
         if token.is_empty() || special[..index].contains(token) || token.chars().count() == 1 {
             let problem = format!("special token {token:?} is empty, a single letter, or given twice");
-            return Err(Error::Option { option: "special", problem });
+            return Err(Error::Option {
+                option: "special",
+                problem,
+            });
         }
     }
     if vocab_size < fixed || u32::try_from(vocab_size).is_err() {
-        let problem = format!("{vocab_size} has no room for {} special tokens and 256 bytes: at least {fixed}", special.len());
-        return Err(Error::Option { option: "vocab_size", problem });
+        let problem = format!(
+            "{vocab_size} has no room for {} special tokens and 256 bytes: at least {fixed}",
+            special.len()
+        );
+        return Err(Error::Option {
+            option: "vocab_size",
+            problem,
+        });
     }
     Ok(())
 }
@@ -93,7 +109,10 @@ fn count_words(texts: impl Iterator<Item = String>, special: &[&str]) -> Result<
 }
 
 fn count_block(block: &[String], special: &[&str], totals: &mut BTreeMap<String, u64>) -> Result<()> {
-    let splitter = Sequence::new(vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()]);
+    let splitter = Sequence::new(vec![
+        Digits::new(true).into(),
+        ByteLevel::new(false, true, true).into(),
+    ]);
     let count = |text: &String| -> tokenizers::Result<BTreeMap<String, u64>> {
         let mut counts = BTreeMap::new();
         for part in without_special(text, special) {
@@ -115,14 +134,19 @@ fn count_block(block: &[String], special: &[&str], totals: &mut BTreeMap<String,
         .par_iter()
         .map(count)
         .try_reduce(BTreeMap::new, |left, right| Ok(add(left, right)))
-        .map_err(|err| Error::Tokenizer { name: "(training)".to_owned(), problem: err.to_string() })?;
+        .map_err(|err| Error::Tokenizer {
+            name: "(training)".to_owned(),
+            problem: err.to_string(),
+        })?;
     *totals = add(std::mem::take(totals), counts);
     Ok(())
 }
 
 /// The stretches of `text` between special tokens.
 fn without_special<'a>(text: &'a str, special: &[&str]) -> Vec<&'a str> {
-    special.iter().fold(vec![text], |parts, token| parts.into_iter().flat_map(|part| part.split(token)).collect())
+    special.iter().fold(vec![text], |parts, token| {
+        parts.into_iter().flat_map(|part| part.split(token)).collect()
+    })
 }
 
 /// `tokenizer.json` and the files beside it.
@@ -135,11 +159,17 @@ fn files(spellings: &[String], merges: &[(u32, u32)], special: &[&str]) -> Resul
                    "normalized": false, "special": true})
         })
         .collect();
-    let vocab: serde_json::Map<String, serde_json::Value> =
-        spellings.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
-    let merges: Vec<_> =
-        merges.iter().map(|&(left, right)| json!([spellings[left as usize], spellings[right as usize]])).collect();
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let vocab: serde_json::Map<String, serde_json::Value> = spellings
+        .iter()
+        .enumerate()
+        .map(|(id, token)| (token.clone(), json!(id)))
+        .collect();
+    let merges: Vec<_> = merges
+        .iter()
+        .map(|&(left, right)| json!([spellings[left as usize], spellings[right as usize]]))
+        .collect();
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, byte_level]},
@@ -158,13 +188,19 @@ fn files(spellings: &[String], merges: &[(u32, u32)], special: &[&str]) -> Resul
     let mut config = roles.clone();
     config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
     config.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
-    if ["<|im_start|>", "<|im_end|>"].iter().all(|token| special.contains(token)) {
+    if ["<|im_start|>", "<|im_end|>"]
+        .iter()
+        .all(|token| special.contains(token))
+    {
         config.insert("chat_template".to_owned(), json!(CHATML));
     }
     let bytes = |name: &str, value: serde_json::Value| {
         serde_json::to_vec_pretty(&value)
             .map(|bytes| (name.to_owned(), bytes))
-            .map_err(|err| Error::Tokenizer { name: name.to_owned(), problem: err.to_string() })
+            .map_err(|err| Error::Tokenizer {
+                name: name.to_owned(),
+                problem: err.to_string(),
+            })
     };
     Ok(vec![
         bytes("tokenizer.json", tokenizer)?,
@@ -180,14 +216,27 @@ mod tests {
     const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
     fn texts() -> impl Iterator<Item = String> {
-        (0..400).map(|n| format!("The {} fox number {n} said: \"it's {} o'clock<|endoftext|>\" 🦊\n", ["red", "quick"][n % 2], n % 13))
+        (0..400).map(|n| {
+            format!(
+                "The {} fox number {n} said: \"it's {} o'clock<|endoftext|>\" 🦊\n",
+                ["red", "quick"][n % 2],
+                n % 13
+            )
+        })
     }
 
     #[test]
     fn training_is_the_same_on_any_number_of_threads() {
         let train = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| Tokenizer::train_byte_bpe(texts(), 400, &SPECIAL).unwrap().to_files())
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                Tokenizer::train_byte_bpe(texts(), 400, &SPECIAL)
+                    .unwrap()
+                    .to_files()
+            })
         };
         let once = train(1);
         assert!((2..=5).all(|threads| train(threads) == once));
@@ -197,29 +246,46 @@ mod tests {
     fn a_trained_tokenizer_reads_back_what_it_wrote() {
         let tokenizer = Tokenizer::train_byte_bpe(texts(), 290, &SPECIAL).unwrap();
         assert_eq!(tokenizer.vocab_size(), 290);
-        assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.id("<|im_end|>")), (Some(0), Some(0), Some(2)));
+        assert_eq!(
+            (tokenizer.bos(), tokenizer.eos(), tokenizer.id("<|im_end|>")),
+            (Some(0), Some(0), Some(2))
+        );
         assert_eq!(tokenizer.special().stop, [0, 2]);
         let text = "  The fox\n\n said 2025 times: ünïcødé 🦊 \u{0} <|im_start|>";
         let ids = tokenizer.encode(text).unwrap();
         assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
         assert_eq!(ids.last(), Some(&1));
         assert!(!tokenizer.decode(&ids, true).unwrap().contains("im_start"));
-        assert_eq!(tokenizer.encode_plain("13").unwrap().len(), 2, "digits stand alone");
-        assert_eq!(tokenizer.encode_plain(" fox").unwrap().len(), 1, "a frequent word is one token");
+        assert_eq!(
+            tokenizer.encode_plain("13").unwrap().len(),
+            2,
+            "digits stand alone"
+        );
+        assert_eq!(
+            tokenizer.encode_plain(" fox").unwrap().len(),
+            1,
+            "a frequent word is one token"
+        );
         assert!(tokenizer.chat_template().is_some());
         assert!(tokenizer.decode(&[290], false).is_err());
     }
 
     #[test]
     fn a_vocabulary_without_room_for_the_bytes_is_refused() {
-        let error = Tokenizer::train_byte_bpe(texts(), 200, &SPECIAL).unwrap_err().to_string();
-        assert_eq!(error, "option `vocab_size`: 200 has no room for 3 special tokens and 256 bytes: at least 259");
+        let error = Tokenizer::train_byte_bpe(texts(), 200, &SPECIAL)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "option `vocab_size`: 200 has no room for 3 special tokens and 256 bytes: at least 259"
+        );
         assert!(Tokenizer::train_byte_bpe(texts(), 400, &["<x>", "<x>"]).is_err());
     }
 
     #[test]
     fn little_text_gives_a_small_vocabulary() {
-        let tokenizer = Tokenizer::train_byte_bpe(std::iter::once("abab".to_owned()), 5000, &SPECIAL).unwrap();
+        let tokenizer =
+            Tokenizer::train_byte_bpe(std::iter::once("abab".to_owned()), 5000, &SPECIAL).unwrap();
         assert_eq!(tokenizer.vocab_size(), 3 + 256 + 1);
     }
 }

@@ -1,0 +1,90 @@
+//! The client for S3 and compatible servers, built from what the environment says.
+
+use std::sync::Arc;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
+
+use crate::credentials::{Environment, S3Settings};
+use crate::error::{Result, StoreError};
+use crate::pauses::{BUDGET, FIRST_PAUSE, LONGEST_PAUSE, TRIES};
+use crate::secrets::mask;
+use crate::store::Store;
+
+/// Opens `bucket`; `url` is the address as given, for messages.
+pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Environment) -> Result<Store> {
+    let settings = S3Settings::find(environment);
+    let secrets = settings.secrets();
+    let fail = |reason: String| StoreError::Address {
+        address: mask(url),
+        reason: secrets.mask(&reason),
+    };
+    if settings.access_key.is_none()
+        && let Some(name) = &settings.unsupported
+    {
+        return Err(fail(format!(
+            "the AWS profile uses {name}, which this program does not follow; run \
+             `eval \"$(aws configure export-credentials --format env)\"` first"
+        )));
+    }
+    let anonymous = environment
+        .get("AWS_SKIP_SIGNATURE")
+        .is_some_and(|value| value == "true");
+    if settings.access_key.is_none() && settings.endpoint.is_some() && !anonymous {
+        return Err(fail(
+            "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials"
+                .to_string(),
+        ));
+    }
+    let retry = RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: FIRST_PAUSE,
+            max_backoff: LONGEST_PAUSE,
+            base: 2.0,
+        },
+        max_retries: TRIES - 1,
+        retry_timeout: BUDGET,
+    };
+    // What else the client knows of the environment: container and web identity credentials, checksums, encryption.
+    let known = environment
+        .iter()
+        .filter(|(name, _)| name.starts_with("AWS_"))
+        .filter_map(|(name, value)| {
+            let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().ok()?;
+            Some((key, value))
+        });
+    let mut builder = known
+        .fold(AmazonS3Builder::new(), |builder, (key, value)| {
+            builder.with_config(key, value)
+        })
+        .with_bucket_name(bucket)
+        .with_retry(retry)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        // One request carries at most one part; the default of 30 s is short for a poor line.
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), "120s")
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "10s");
+    if let (Some(key), Some(secret)) = (&settings.access_key, &settings.secret_key) {
+        builder = builder.with_access_key_id(key).with_secret_access_key(secret);
+    }
+    if let Some(token) = &settings.session_token {
+        builder = builder.with_token(token);
+    }
+    if let Some(region) = &settings.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        let plain = endpoint.to_ascii_lowercase().starts_with("http://");
+        builder = builder
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
+            .with_endpoint(endpoint)
+            .with_allow_http(plain);
+    }
+    let backend = builder.build().map_err(|error| fail(error.to_string()))?;
+    Ok(Store::remote(
+        Arc::new(backend),
+        format!("s3://{bucket}"),
+        secrets,
+        true,
+        prefix,
+    ))
+}

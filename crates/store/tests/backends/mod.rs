@@ -1,0 +1,95 @@
+//! What the tests run on: the stores, and bytes to put there.
+
+#![allow(dead_code)]
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tributary_store::{Artifact, Durability, ManifestDraft, Publication, Store};
+use tributary_testkit::faults::FaultPlan;
+use tributary_testkit::s3::{BUCKET, S3Server};
+
+/// Runs `check` over a fresh place on every kind of store.
+pub(crate) fn over_every_backend(check: impl Fn(&Store)) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("case-{}", COUNT.fetch_add(1, Ordering::SeqCst));
+    let folder = tempfile::tempdir().unwrap();
+    check(&local(&folder.path().join("root")));
+    check(&Store::open(&format!("memory://conformance/{name}")).unwrap());
+    check(&on_server(server(), &name));
+}
+
+/// A local store that leaves syncing to the system: what tests kill is the process, not the machine.
+pub(crate) fn local(path: &std::path::Path) -> Store {
+    Store::open(path.to_str().unwrap())
+        .unwrap()
+        .with_durability(Durability::Process)
+}
+
+/// The place `prefix` on `server`, with its faults.
+pub(crate) fn on_server(server: &S3Server, prefix: &str) -> Store {
+    open(prefix, server.environment())
+}
+
+/// The place `prefix` on `server`, without faults.
+pub(crate) fn clear_on_server(server: &S3Server, prefix: &str) -> Store {
+    open(prefix, server.clear_environment())
+}
+
+fn open(prefix: &str, environment: Vec<(&str, String)>) -> Store {
+    let environment = environment
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    Store::open_with(&format!("s3://{BUCKET}/{prefix}"), environment).unwrap()
+}
+
+/// The server of this process that does what it is asked.
+pub(crate) fn server() -> &'static S3Server {
+    static SERVER: OnceLock<S3Server> = OnceLock::new();
+    SERVER.get_or_init(S3Server::start)
+}
+
+/// A server that fails as `plan` has it.
+pub(crate) fn faulty_server(plan: FaultPlan) -> S3Server {
+    S3Server::start_faulty(plan)
+}
+
+/// `len` bytes without repetition, different for each `salt`.
+pub(crate) fn pattern(len: usize, salt: u64) -> Vec<u8> {
+    let step = |at: u64| (at ^ salt.wrapping_mul(0x9e37_79b9)).wrapping_mul(0xff51_afd7_ed55_8ccd) >> 29;
+    (0..len as u64).map(|at| step(at) as u8).collect()
+}
+
+/// A draft that says nothing but the kind.
+pub(crate) fn draft() -> ManifestDraft {
+    ManifestDraft {
+        kind: "model".into(),
+        ..ManifestDraft::default()
+    }
+}
+
+/// Publishes `objects` at `store`.
+pub(crate) fn publish(store: &Store, objects: &[(&str, Vec<u8>)]) -> tributary_store::Result<Artifact> {
+    let publication = Publication::begin(store);
+    for (path, bytes) in objects {
+        publication.put(path, bytes.clone())?;
+    }
+    publication.commit(draft())
+}
+
+/// Repeatable random numbers.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
