@@ -12,6 +12,9 @@ pub enum EvaluateError {
     /// The model failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The documents cannot be cut as asked, or hold nothing to score.
+    #[error(transparent)]
+    Data(#[from] tributary_data::Error),
     /// No token of the data has a prediction to score.
     #[error("no token to score in {documents} document(s): a document needs two tokens, one of them scored")]
     NothingToScore {

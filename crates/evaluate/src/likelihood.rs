@@ -1,7 +1,7 @@
 //! Negative log-likelihood a token, with its standard error over documents.
 
 use serde::Serialize;
-use tributary_data::{Document, evaluation_batches};
+use tributary_data::{Document, EvaluationBatches, EvaluationOptions};
 use tributary_model::{Decoder, TokenBatch};
 
 use crate::error::{EvaluateError, Result};
@@ -72,22 +72,23 @@ pub fn likelihood(
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<ScoredDocuments> {
     let mut tokens: Vec<Vec<f32>> = documents.iter().map(|document| vec![f32::NAN; document.tokens.len()]).collect();
-    let batches = evaluation_batches(documents, options.context, options.batch_tokens);
-    let all: u64 = batches.iter().map(|(batch, _)| batch.tokens.len() as u64).sum();
+    let cut = EvaluationOptions {
+        rows: options.batch_tokens.max(1),
+        context: options.context,
+        stride: None,
+        max_positions: Some(options.batch_tokens),
+        pad: 0,
+    };
+    let batches = EvaluationBatches::new(documents, cut)?;
+    let all = batches.positions();
     let mut done = 0;
-    for (batch, windows) in batches {
-        let len = batch.len;
+    for batch in batches {
         done += batch.tokens.len() as u64;
-        let input = TokenBatch::packed(batch.rows, len, batch.tokens, &batch.segments, batch.targets)?;
+        let scored: Vec<_> = batch.scored_tokens().collect();
+        let input = TokenBatch::packed(batch.rows, batch.len, batch.tokens, &batch.segments, batch.targets)?;
         let nll = decoder.nll(&input)?;
-        for (row, window) in windows.iter().enumerate() {
-            let scores = &mut tokens[window.document];
-            for column in 0..window.len {
-                // The score of column c is that of the token after it.
-                if input.targets[row * len + column] >= 0 {
-                    scores[window.start + column + 1] = nll[row * len + column];
-                }
-            }
+        for token in scored {
+            tokens[token.document as usize][token.token as usize] = nll[token.index];
         }
         if !progress(done, all) {
             return Err(EvaluateError::Cancelled);

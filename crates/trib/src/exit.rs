@@ -114,6 +114,7 @@ impl From<EvaluateError> for Failure {
     fn from(error: EvaluateError) -> Self {
         match error {
             EvaluateError::Model(error) => error.into(),
+            EvaluateError::Data(error) => error.into(),
             _ => Self { code: 65, message: chain(&error) },
         }
     }
