@@ -326,7 +326,7 @@ mod tests {
         assert!(import(&source, &out, &settings, &|_| {}).unwrap().cached);
         let half = ImportSettings { dtype: Some("bfloat16".into()), ..settings };
         assert!(matches!(import(&source, &out, &half, &|_| {}), Err(ImportError::Occupied { .. })));
-        let out = Store::open("memory://jobs-import/half").unwrap();
+        let out = Store::open("memory:///jobs-import/half").unwrap();
         import(&source, &out, &half, &|_| {}).unwrap();
         let halved = Checkpoint::open(&out.directory()).unwrap();
         assert!(halved.tensors().iter().all(|tensor| tensor.dtype == DType::BF16));
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn what_cannot_be_imported_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let out = Store::open("memory://jobs-import/bad").unwrap();
+        let out = Store::open("memory:///jobs-import/bad").unwrap();
         let fail = |source: &Path, settings: &ImportSettings| import(source, &out, settings, &|_| {}).unwrap_err().to_string();
         let settings = ImportSettings::default();
         assert!(fail(&folder.path().join("none.gguf"), &settings).contains("none.gguf"));
