@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store};
+use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError};
 
 use crate::context::{JobContext, PlanContext, ResolvedInput};
 use crate::declaration::OutputDeclaration;
@@ -218,10 +218,11 @@ impl Workshop<'_> {
         let graph = &step.graph;
         let place = self.planned.store.child(&artifact_path(graph.job.kind(), key))?;
         if let Some(artifact) = Artifact::try_open(&place)? {
-            return Ok(Made {
-                artifact,
-                was_cached: true,
-            });
+            if missing(&artifact, &graph.outputs).is_none() {
+                let was_cached = true;
+                return Ok(Made { artifact, was_cached });
+            }
+            artifact.remove()?;
         }
         let machine = &self.planned.plan.machine;
         say(
@@ -258,7 +259,6 @@ impl Workshop<'_> {
                 Figure::to_json(&outcome.figures).map_err(|error| JobError::bug(error.to_string()))?;
             publication.put(FIGURES, figures)?;
         }
-        outputs_exist(&graph.outputs, publication.store())?;
         let artifact = publication.commit(draft(graph, inputs, outcome.facts)).map_err(|error| {
             let is_other = error.is_conflict();
             let error = JobError::from(error);
@@ -268,10 +268,14 @@ impl Workshop<'_> {
             }
             error
         })?;
-        Ok(Made {
-            artifact,
-            was_cached: false,
-        })
+        // Only the manifest knows what was written. Should the process die here, the next run sees the hole too.
+        if let Some(output) = missing(&artifact, &graph.outputs) {
+            artifact.remove()?;
+            let message = format!("declared output `{}` is not at `{}`", output.name, output.path);
+            return Err(JobError::bug(message));
+        }
+        let was_cached = false;
+        Ok(Made { artifact, was_cached })
     }
 }
 
@@ -297,17 +301,24 @@ fn resolve(
     Ok(inputs)
 }
 
-/// A job that forgets to write what it declared must not publish an artifact that others would trust.
-fn outputs_exist(outputs: &[OutputDeclaration], place: &Store) -> Result<(), JobError> {
-    for output in outputs.iter().filter(|output| !output.path.is_empty()) {
-        if place.head(&output.path)?.is_none() && place.children(&output.path)?.is_empty() {
-            return Err(JobError::bug(format!(
-                "declared output `{}` is not at `{}`",
-                output.name, output.path
-            )));
-        }
-    }
-    Ok(())
+/// The artifact at `place`, if there is one and it holds everything its job declares. One with a hole (its process
+/// died before the hole was noticed) does not count.
+///
+/// # Errors
+/// The store fails.
+pub(crate) fn whole_artifact(place: &Store, outputs: &[OutputDeclaration]) -> Result<Option<Artifact>, StoreError> {
+    Ok(Artifact::try_open(place)?.filter(|artifact| missing(artifact, outputs).is_none()))
+}
+
+/// The first declared output that is not in an artifact.
+fn missing<'a>(artifact: &Artifact, outputs: &'a [OutputDeclaration]) -> Option<&'a OutputDeclaration> {
+    let objects = &artifact.manifest().objects;
+    let is_there = |output: &OutputDeclaration| {
+        let folder = format!("{}/", output.path);
+        output.path.is_empty()
+            || objects.iter().any(|object| object.path == output.path || object.path.starts_with(&folder))
+    };
+    outputs.iter().find(|output| !is_there(output))
 }
 
 fn draft(

@@ -10,6 +10,7 @@ use std::thread;
 
 use tributary_store::{Artifact, Store, mask};
 
+use crate::attempt::whole_artifact;
 use crate::content::ContentDigests;
 use crate::context::{PlanContext, ResolvedInput};
 use crate::declaration::InputDeclaration;
@@ -213,7 +214,7 @@ impl Planner<'_> {
                 let doing = format!("looking for the artifact of step `{}`", step.id);
                 store
                     .child(path)
-                    .and_then(|place| Artifact::try_open(&place))
+                    .and_then(|place| whole_artifact(&place, &step.outputs))
                     .map_err(PipelineError::store(doing))?
             }
             _ => None,
