@@ -5,7 +5,7 @@
 //! what the file says.
 
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::{Digest, LEAF_BYTES, PieceDigest, PieceHasher, from_leaves, pieces};
@@ -16,6 +16,8 @@ use crate::lock::TemporaryFile;
 
 /// Read back in pieces that stay in the nearer caches.
 const READ_BYTES: usize = 256 << 10;
+/// Written to the device together, long before the end of a large object.
+const SYNC_BYTES: u64 = 64 << 20;
 
 /// Which bytes of a piece have arrived: sorted, disjoint, joined ranges.
 #[derive(Debug, Default)]
@@ -74,6 +76,9 @@ struct State {
     leaves: Vec<Leaf>,
     pending: usize,
     failure: Option<String>,
+    /// Bytes hashed since the last sync began, and whether one is under way.
+    unsynced: u64,
+    syncing: bool,
 }
 
 struct Inner {
@@ -164,7 +169,7 @@ impl LocalStage {
     fn cover(&self, offset: u64, end: u64) -> Result<Vec<usize>> {
         let mut state = self.inner.state();
         if let Some(reason) = &state.failure {
-            return Err(StoreError::misuse(self.describe(), reason.clone()));
+            return Err(failed(&self.target, reason));
         }
         let mut complete = Vec::new();
         let mut at = offset;
@@ -194,7 +199,7 @@ impl LocalStage {
     }
 
     fn submit(&self, index: usize, len: u64) -> Result<()> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, durability) = (Arc::clone(&self.inner), self.files.durability);
         let submitted = hashing::submit(move || {
             let hashed = hash_range(&inner.temporary, index as u64 * LEAF_BYTES, len);
             let mut state = inner.state();
@@ -203,11 +208,18 @@ impl LocalStage {
                 Err(error) => state.failure = Some(format!("reading back for hashing: {error}")),
             }
             state.pending -= 1;
+            state.unsynced += len;
             drop(state);
             inner.done.notify_all();
+            if durability == Durability::Device {
+                sync_early(&inner);
+            }
         });
         if submitted.is_err() {
-            self.inner.state().pending -= 1;
+            let mut state = self.inner.state();
+            state.pending -= 1;
+            // Leaves after this one may never be submitted: nobody may wait for them.
+            state.failure = Some("the hashing threads are gone".to_string());
         }
         submitted
     }
@@ -251,7 +263,7 @@ impl LocalStage {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(reason) = &state.failure {
-            return Err(StoreError::misuse(self.describe(), reason.clone()));
+            return Err(failed(&self.target, reason));
         }
         let leaves: Vec<PieceDigest> = state.leaves.iter().filter_map(|leaf| leaf.digest).collect();
         drop(state);
@@ -272,6 +284,20 @@ impl LocalStaged {
     /// Makes the bytes durable (if that is asked for); the file keeps its temporary name.
     pub(crate) fn sync(&self) -> Result<()> {
         if self.files.durability == Durability::Device {
+            let mut state = self.inner.state();
+            while state.syncing {
+                state = self
+                    .inner
+                    .done
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            if let Some(reason) = &state.failure {
+                return Err(failed(&self.target, reason));
+            }
+            // From here on nobody else syncs, so an error reaches this call.
+            state.syncing = true;
+            drop(state);
             let synced = self.inner.temporary.file().sync_all();
             synced.map_err(|source| StoreError::io("sync", self.target.display(), source))?;
         }
@@ -283,6 +309,43 @@ impl LocalStaged {
         let renamed = self.inner.temporary.rename(&self.target);
         renamed.map_err(|source| StoreError::io("publish", self.target.display(), source))?;
         Ok(parent(&self.target).to_path_buf())
+    }
+}
+
+/// The error for what went wrong behind the writer's back.
+fn failed(target: &Path, reason: &str) -> StoreError {
+    let (at, message) = (target.display().to_string(), reason.to_string());
+    StoreError::Backend {
+        action: "write",
+        at,
+        message,
+        transient: false,
+    }
+}
+
+/// Lets the device begin with what is complete, if enough has gathered and it is not at it already.
+fn sync_early(inner: &Arc<Inner>) {
+    let mut state = inner.state();
+    if state.syncing || state.unsynced < SYNC_BYTES {
+        return;
+    }
+    state.syncing = true;
+    state.unsynced = 0;
+    drop(state);
+    let syncing = Arc::clone(inner);
+    let submitted = hashing::submit_sync(move || {
+        let synced = syncing.temporary.file().sync_data();
+        let mut state = syncing.state();
+        state.syncing = false;
+        if let Err(error) = synced {
+            // The system tells of a failed write once; a later sync would not know.
+            state.failure = Some(format!("sync: {error}"));
+        }
+        drop(state);
+        syncing.done.notify_all();
+    });
+    if submitted.is_err() {
+        inner.state().syncing = false;
     }
 }
 
