@@ -1,6 +1,6 @@
 //! A real S3 HTTP server over a folder, on loopback, for as long as the value lives.
 //!
-//! The protocol is s3s, the storage s3s-fs behind [`atomic`]'s locks; [`network`] breaks requests as a fault plan says.
+//! The protocol is s3s, the storage s3s-fs behind the locks of `atomic`; `network` breaks requests as a fault plan says.
 
 mod atomic;
 mod network;
