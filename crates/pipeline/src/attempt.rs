@@ -12,7 +12,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError};
+use tributary_store::{
+    Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError,
+};
 
 use crate::context::{JobContext, PlanContext, ResolvedInput};
 use crate::declaration::OutputDeclaration;
@@ -306,7 +308,10 @@ fn resolve(
 ///
 /// # Errors
 /// The store fails.
-pub(crate) fn whole_artifact(place: &Store, outputs: &[OutputDeclaration]) -> Result<Option<Artifact>, StoreError> {
+pub(crate) fn whole_artifact(
+    place: &Store,
+    outputs: &[OutputDeclaration],
+) -> Result<Option<Artifact>, StoreError> {
     Ok(Artifact::try_open(place)?.filter(|artifact| missing(artifact, outputs).is_none()))
 }
 
@@ -316,7 +321,9 @@ fn missing<'a>(artifact: &Artifact, outputs: &'a [OutputDeclaration]) -> Option<
     let is_there = |output: &OutputDeclaration| {
         let folder = format!("{}/", output.path);
         output.path.is_empty()
-            || objects.iter().any(|object| object.path == output.path || object.path.starts_with(&folder))
+            || objects
+                .iter()
+                .any(|object| object.path == output.path || object.path.starts_with(&folder))
     };
     outputs.iter().find(|output| !is_there(output))
 }

@@ -64,6 +64,8 @@ pub(crate) struct StepDocument {
     pub job_span: Span,
     /// `with:`; an empty mapping at the job's place if left out.
     pub with: Node,
+    /// Is `with:` a mapping (or left out)? If not, that has been said, and its settings are nobody's business.
+    pub has_settings: bool,
     /// `resources:`.
     pub resources: Resources,
     /// `resources:` as written, or the step.
@@ -173,6 +175,7 @@ impl StepDocument {
         }
         let job: Option<String> = required(node, "job", node.span, findings);
         let job_span = node.get("job").map_or(node.span, |job| job.span);
+        let mut has_settings = true;
         let with = match node.get("with") {
             None => Node::empty_mapping(job_span),
             Some(Node {
@@ -184,6 +187,7 @@ impl StepDocument {
             Some(with) => {
                 let message = format!("`with` expects a mapping, found {}", with.describe());
                 findings.push(Finding::at(Rule::WrongType, with, message));
+                has_settings = false;
                 Node::empty_mapping(with.span)
             }
         };
@@ -201,6 +205,7 @@ impl StepDocument {
             job: job?,
             job_span,
             with,
+            has_settings,
             resources: optional(node, "resources", findings).unwrap_or_else(|| defaults.resources.clone()),
             resources_node: node.get("resources").unwrap_or(node).clone(),
             retries,

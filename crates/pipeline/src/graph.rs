@@ -138,6 +138,9 @@ fn type_step(
         findings.push(finding.maybe_help(suggestion(&step.job, "job kinds", registry.kinds())));
         return Ok(None);
     };
+    if !step.has_settings {
+        return Ok(None);
+    }
     let settings = match job.resolve(&step.with) {
         Ok(settings) => settings,
         Err(errors) => {
@@ -185,30 +188,25 @@ fn check_resources(step: &StepDocument, machine: &Machine, findings: &mut Vec<Fi
     if asked.cpus == 0 {
         too_many("cpus", "a step needs at least one processor".to_owned());
     }
-    if asked.cpus > machine.cpus {
-        too_many(
-            "cpus",
-            format!(
-                "{} processors asked for; this machine has {}",
-                asked.cpus, machine.cpus
-            ),
-        );
-    }
-    if asked.memory.0 > machine.memory {
-        let has = ByteSize(machine.memory);
-        too_many(
-            "memory",
-            format!("{} of memory asked for; this machine has {has}", asked.memory),
-        );
-    }
-    if asked.gpus > machine.gpus {
-        too_many(
-            "gpus",
-            format!(
-                "{} accelerators asked for; this machine has {}",
-                asked.gpus, machine.gpus
-            ),
-        );
+    let has = |key: &str, asked: String, has: String| (key.to_owned(), asked, has);
+    let (memory, all_memory) = (asked.memory.to_string(), ByteSize(machine.memory).to_string());
+    for (is_too_much, (key, asked, has)) in [
+        (
+            asked.cpus > machine.cpus,
+            has("cpus", asked.cpus.to_string(), machine.cpus.to_string()),
+        ),
+        (asked.memory.0 > machine.memory, has("memory", memory, all_memory)),
+        (
+            asked.gpus > machine.gpus,
+            has("gpus", asked.gpus.to_string(), machine.gpus.to_string()),
+        ),
+    ] {
+        if is_too_much {
+            too_many(
+                &key,
+                format!("`{key}`: {asked} asked for, this machine has {has}"),
+            );
+        }
     }
 }
 

@@ -27,8 +27,13 @@ impl RunHistory {
     /// # Errors
     /// The store cannot be listed.
     pub fn list(store: &Store) -> Result<Vec<String>, PipelineError> {
-        let names = store.children(RUNS).map_err(PipelineError::store("listing runs"))?;
-        let mut runs: Vec<String> = names.into_iter().filter_map(|name| Some(name.strip_suffix('/')?.into())).collect();
+        let names = store
+            .children(RUNS)
+            .map_err(PipelineError::store("listing runs"))?;
+        let mut runs: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| Some(name.strip_suffix('/')?.into()))
+            .collect();
         runs.sort();
         Ok(runs)
     }
@@ -38,10 +43,15 @@ impl RunHistory {
     /// # Errors
     /// [`PipelineError::NoRun`] if there was none yet; otherwise as [`Self::load`].
     pub fn latest(store: &Store) -> Result<Self, PipelineError> {
-        let pointer = store.pointer(&format!("{RUNS}/latest")).and_then(|pointer| pointer.read());
+        let pointer = store
+            .pointer(&format!("{RUNS}/latest"))
+            .and_then(|pointer| pointer.read());
         match pointer.map_err(PipelineError::store("looking for the latest run"))? {
             Some(value) => Self::load(store, &value.target),
-            None => Err(PipelineError::NoRun { run: "latest".to_owned(), store: store.url() }),
+            None => Err(PipelineError::NoRun {
+                run: "latest".to_owned(),
+                store: store.url(),
+            }),
         }
     }
 
@@ -50,18 +60,37 @@ impl RunHistory {
     /// # Errors
     /// [`PipelineError::NoRun`], or a record that cannot be read.
     pub fn load(store: &Store, run: &str) -> Result<Self, PipelineError> {
-        let place = store.child(&format!("{RUNS}/{run}")).map_err(PipelineError::store("opening a run"))?;
+        let place = store
+            .child(&format!("{RUNS}/{run}"))
+            .map_err(PipelineError::store("opening a run"))?;
         let Some(record): Option<RunRecord> = read(&place, "run.json")? else {
-            return Err(PipelineError::NoRun { run: run.to_owned(), store: store.url() });
+            return Err(PipelineError::NoRun {
+                run: run.to_owned(),
+                store: store.url(),
+            });
         };
-        let known = place.children("steps").map_err(PipelineError::store("listing steps"))?;
+        let known = place
+            .children("steps")
+            .map_err(PipelineError::store("listing steps"))?;
         let step = |outline: &StepOutline| {
             let name = format!("{}.json", outline.id);
-            let found = if known.contains(&name) { read(&place, &format!("steps/{name}"))? } else { None };
+            let found = if known.contains(&name) {
+                read(&place, &format!("steps/{name}"))?
+            } else {
+                None
+            };
             Ok(found.unwrap_or_else(|| queued(outline)))
         };
-        let steps = record.steps.iter().map(step).collect::<Result<_, PipelineError>>()?;
-        Ok(RunHistory { finished: read(&place, "finished.json")?, run: record, steps })
+        let steps = record
+            .steps
+            .iter()
+            .map(step)
+            .collect::<Result<_, PipelineError>>()?;
+        Ok(RunHistory {
+            finished: read(&place, "finished.json")?,
+            run: record,
+            steps,
+        })
     }
 
     /// The artifact of a step, if it has been made.
@@ -70,10 +99,14 @@ impl RunHistory {
     /// The store fails, or the manifest is broken.
     pub fn artifact(&self, store: &Store, step: &str) -> Result<Option<Artifact>, PipelineError> {
         let record = self.steps.iter().find(|record| record.step == step);
-        let made = record.filter(|record| record.digest.is_some()).and_then(|record| record.artifact.as_ref());
+        let made = record
+            .filter(|record| record.digest.is_some())
+            .and_then(|record| record.artifact.as_ref());
         let Some(path) = made else { return Ok(None) };
         let open = store.child(path).and_then(|place| Artifact::try_open(&place));
-        open.map_err(PipelineError::store(format!("opening the artifact of step `{step}`")))
+        open.map_err(PipelineError::store(format!(
+            "opening the artifact of step `{step}`"
+        )))
     }
 
     /// What a step wants shown; nothing if it has not been made or shows nothing.
@@ -81,14 +114,20 @@ impl RunHistory {
     /// # Errors
     /// The store fails, or the figures are broken.
     pub fn figures(&self, store: &Store, step: &str) -> Result<Vec<Figure>, PipelineError> {
-        let Some(artifact) = self.artifact(store, step)? else { return Ok(Vec::new()) };
+        let Some(artifact) = self.artifact(store, step)? else {
+            return Ok(Vec::new());
+        };
         if artifact.manifest().object(FIGURES).is_none() {
             return Ok(Vec::new());
         }
         let place = artifact.store();
-        let bytes = place.get(FIGURES).map_err(PipelineError::store("reading figures"))?;
-        Figure::from_json(&bytes)
-            .map_err(|error| PipelineError::Record { at: place.describe(FIGURES), reason: error.to_string() })
+        let bytes = place
+            .get(FIGURES)
+            .map_err(PipelineError::store("reading figures"))?;
+        Figure::from_json(&bytes).map_err(|error| PipelineError::Record {
+            at: place.describe(FIGURES),
+            reason: error.to_string(),
+        })
     }
 }
 
@@ -117,11 +156,21 @@ fn read<T: DeserializeOwned>(place: &Store, path: &str) -> Result<Option<T>, Pip
         Err(StoreError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(PipelineError::store("reading a run record")(error)),
     };
-    let wrong = |reason: String| PipelineError::Record { at: place.describe(path), reason };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |reason: String| PipelineError::Record {
+        at: place.describe(path),
+        reason,
+    };
+    let value: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(format) if format == u64::from(RECORD_FORMAT) => {}
-        other => return Err(wrong(format!("format {other:?}; this version reads {RECORD_FORMAT}"))),
+        other => {
+            return Err(wrong(format!(
+                "format {other:?}; this version reads {RECORD_FORMAT}"
+            )));
+        }
     }
-    serde_json::from_value(value).map(Some).map_err(|error| wrong(error.to_string()))
+    serde_json::from_value(value)
+        .map(Some)
+        .map_err(|error| wrong(error.to_string()))
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::ResolvedInput;
 use crate::graph::GraphStep;
+use crate::node::below;
 
 /// Version of the recipe below; raised when it changes, which makes every artifact anew.
 const RECIPE: u32 = 1;
@@ -32,7 +33,15 @@ pub(crate) fn settings_by_content(step: &GraphStep, inputs: &BTreeMap<String, Re
         ) else {
             continue;
         };
-        let mut content = json!({ "digest": input.digest, "path": input.path });
+        // Of an outside file only the extension counts: jobs may read the format from it.
+        let path = match (&input.artifact, input.is_file) {
+            (None, true) => input
+                .path
+                .rsplit_once('.')
+                .map_or(String::new(), |(_, extension)| format!("*.{extension}")),
+            _ => input.path.clone(),
+        };
+        let mut content = json!({ "digest": input.digest, "path": path });
         if let Some(map) = content.as_object_mut().filter(|_| declaration.is_named) {
             map.insert("name".into(), input.label.as_str().into());
         }
@@ -81,12 +90,25 @@ fn sorted(value: Value) -> Value {
     }
 }
 
+/// The value at a dotted path; keys may hold dots themselves.
 fn at_path<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
-    path.split('.').try_fold(value, |value, part| match value {
-        Value::Object(map) => map.get_mut(part),
-        Value::Array(items) => items.get_mut(part.parse::<usize>().ok()?),
+    if path.is_empty() {
+        return Some(value);
+    }
+    match value {
+        Value::Object(map) => {
+            let fitting = map
+                .iter_mut()
+                .filter_map(|(key, value)| Some((value, below(path, key)?)));
+            let (value, rest) = fitting.min_by_key(|(_, rest)| rest.len())?;
+            at_path(value, rest)
+        }
+        Value::Array(items) => {
+            let (part, rest) = path.split_once('.').unwrap_or((path, ""));
+            at_path(items.get_mut(part.parse::<usize>().ok()?)?, rest)
+        }
         _ => None,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -107,10 +107,38 @@ impl Node {
     }
 
     /// The node at a dotted path (`models.0.model`; empty for this node), or the deepest one on the way there:
-    /// a setting that was left out is reported at the mapping that misses it.
+    /// a setting that was left out is reported at the mapping that misses it. Keys may hold dots themselves.
     pub fn nearest(&self, path: &str) -> &Node {
+        let (mut node, mut rest) = (self, path);
+        while !rest.is_empty() {
+            let next = match &node.value {
+                NodeValue::Mapping(entries) => {
+                    let fitting = entries
+                        .iter()
+                        .filter_map(|entry| Some((&entry.value, below(rest, &entry.key)?)));
+                    fitting.min_by_key(|(_, rest)| rest.len())
+                }
+                NodeValue::Sequence(items) => {
+                    let (part, rest) = rest.split_once('.').unwrap_or((rest, ""));
+                    part.parse::<usize>()
+                        .ok()
+                        .and_then(|index| items.get(index))
+                        .map(|item| (item, rest))
+                }
+                _ => None,
+            };
+            match next {
+                Some(next) => (node, rest) = next,
+                None => break,
+            }
+        }
+        node
+    }
+
+    /// As [`Self::nearest`], with the keys and positions one by one.
+    pub(crate) fn at(&self, path: &[String]) -> &Node {
         let mut node = self;
-        for part in path.split('.').filter(|part| !part.is_empty()) {
+        for part in path {
             let next = match &node.value {
                 NodeValue::Mapping(_) => node.get(part),
                 NodeValue::Sequence(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
@@ -186,5 +214,13 @@ impl Node {
             }
             _ => {}
         }
+    }
+}
+
+/// What is left of a dotted path behind its first key, if that is `key`.
+pub(crate) fn below<'a>(path: &'a str, key: &str) -> Option<&'a str> {
+    match path.strip_prefix(key)? {
+        "" => Some(""),
+        rest => rest.strip_prefix('.'),
     }
 }

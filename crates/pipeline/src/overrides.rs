@@ -29,8 +29,12 @@ pub(crate) fn apply(root: &mut Node, text: &str, index: usize, known: &[&str]) -
             format!("`{path}` is no path of keys"),
         )));
     }
-    let mut value = yaml::parse(value, origin)?;
-    shift(&mut value, path.len() + 1);
+    let behind = path.len() + 1;
+    let mut value = yaml::parse(value, origin).map_err(|mut finding| {
+        finding.span.start += behind;
+        finding
+    })?;
+    shift(&mut value, behind);
 
     // Tried on a copy, so that a path which fails half-way leaves nothing behind.
     let mut changed = root.clone();

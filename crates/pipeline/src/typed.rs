@@ -4,9 +4,11 @@
 //! it, takes the offending entry out and reads again, so that one reading reports every unknown key and every
 //! wrong value, and a missing key only if it really was not written.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::de::DeserializeOwned;
 
-use crate::finding::{Finding, Rule, suggestion};
+use crate::finding::{Finding, Rule, nearest, suggestion};
 use crate::node::{Node, NodeValue};
 use crate::node_reader::{Cause, NodeReader, ReadError};
 
@@ -16,62 +18,114 @@ const MAX_ERRORS: usize = 20;
 /// Reads a typed value.
 ///
 /// # Errors
-/// Everything found wrong, in document order of discovery; never empty.
+/// Everything found wrong, in the order of reading; never empty.
 pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Finding>> {
     let mut errors: Vec<Finding> = Vec::new();
+    let mut pruning = Pruning::default();
     let mut pruned = node.clone();
-    // Mappings (by path) and keys that were taken out, whose absence is not the writer's fault.
-    let mut taken: Vec<Vec<String>> = Vec::new();
     loop {
-        let error = match T::deserialize(NodeReader(&pruned)) {
+        let mut error = match T::deserialize(NodeReader(&pruned)) {
             Ok(value) if errors.is_empty() => return Ok(value),
             Ok(_) => return Err(errors),
             Err(error) => error,
         };
-        if let Cause::Missing { field } = &error.cause {
-            let mut path = error.path.clone();
-            path.push((*field).to_owned());
-            if taken.contains(&path) {
-                return Err(errors);
+        place_unknown_field(&pruned, &mut error);
+        let path = std::mem::take(&mut error.path);
+        error.path = pruning.original(&path);
+        if pruning.explains(&error) {
+            return Err(errors);
+        }
+        errors.push(describe(node, &error));
+        if errors.len() >= MAX_ERRORS
+            || matches!(error.cause, Cause::Missing { .. })
+            || !remove(&mut pruned, &path)
+        {
+            return Err(errors);
+        }
+        pruning.note(node, error);
+    }
+}
+
+/// What was taken out of a tree, in paths of the whole tree.
+#[derive(Default)]
+struct Pruning {
+    /// Keys that were written, or meant by a key that was misspelt; their absence is not the writer's fault.
+    written: BTreeSet<Vec<String>>,
+    /// Items taken out of lists, by the list's path.
+    items: BTreeMap<Vec<String>, BTreeSet<usize>>,
+}
+
+impl Pruning {
+    /// The path in the whole tree of a path in the pruned one: items of lists have moved up.
+    fn original(&self, path: &[String]) -> Vec<String> {
+        let mut whole: Vec<String> = Vec::new();
+        for part in path {
+            let moved = match (self.items.get(&whole), part.parse::<usize>()) {
+                (Some(taken), Ok(index)) => taken
+                    .iter()
+                    .fold(index, |index, taken| index + usize::from(*taken <= index))
+                    .to_string(),
+                _ => part.clone(),
+            };
+            whole.push(moved);
+        }
+        whole
+    }
+
+    /// Is the error nothing but the trace of what was taken out?
+    fn explains(&self, error: &ReadError) -> bool {
+        match &error.cause {
+            Cause::Missing { field } => {
+                let mut path = error.path.clone();
+                path.push((*field).to_owned());
+                self.written.contains(&path)
             }
-            errors.push(describe(&pruned, &error));
-            return Err(errors);
+            _ => self.items.contains_key(&error.path),
         }
-        let finding = describe(&pruned, &error);
-        let path = blame(&pruned, error);
-        errors.push(finding);
-        if errors.len() >= MAX_ERRORS || path.is_empty() || !remove(&mut pruned, &path) {
-            return Err(errors);
+    }
+
+    fn note(&mut self, node: &Node, mut error: ReadError) {
+        if let (Some(last), parents) = (
+            error.path.last().cloned(),
+            &error.path[..error.path.len().saturating_sub(1)],
+        ) {
+            if let (NodeValue::Sequence(_), Ok(index)) = (&node.at(parents).value, last.parse()) {
+                self.items.entry(parents.to_vec()).or_default().insert(index);
+            }
+            if let Cause::UnknownField { field, known } = &error.cause
+                && let Some(meant) = nearest(field, known.iter().copied())
+            {
+                let mut path = parents.to_vec();
+                path.push(meant.to_owned());
+                self.written.insert(path);
+            }
         }
-        taken.push(path);
+        self.written.insert(std::mem::take(&mut error.path));
     }
 }
 
-/// The path to take out: where the error is, or the key a buffered reading (tagged enums) could not place.
-fn blame(root: &Node, error: ReadError) -> Vec<String> {
-    let mut path = error.path;
+/// An unknown key that a buffered reading (tagged enums) could not place, placed.
+fn place_unknown_field(root: &Node, error: &mut ReadError) {
     if let Cause::UnknownField { field, .. } = &error.cause
-        && path.last() != Some(field)
-        && root.nearest(&path.join(".")).entry(field).is_some()
+        && error.path.last() != Some(field)
+        && root.at(&error.path).entry(field).is_some()
     {
-        path.push(field.clone());
+        error.path.push(field.clone());
     }
-    path
 }
 
-/// Takes the entry at `path` out of its mapping. Items of lists stay (the positions of the others would move), so
-/// for them the whole entry that holds the list goes.
+/// Takes the entry or item at `path` out.
 fn remove(root: &mut Node, path: &[String]) -> bool {
     let Some((last, parents)) = path.split_last() else {
         return false;
     };
-    let mut node = &mut *root;
+    let mut node = root;
     for part in parents {
         let next = match &mut node.value {
-            NodeValue::Mapping(entries) => entries
-                .iter_mut()
-                .find(|entry| entry.key == *part)
-                .map(|entry| &mut entry.value),
+            NodeValue::Mapping(entries) => {
+                let entry = entries.iter_mut().find(|entry| entry.key == *part);
+                entry.map(|entry| &mut entry.value)
+            }
             NodeValue::Sequence(items) => part.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
             _ => None,
         };
@@ -86,13 +140,17 @@ fn remove(root: &mut Node, path: &[String]) -> bool {
             entries.retain(|entry| entry.key != *last);
             entries.len() < before
         }
-        _ => remove(root, parents),
+        NodeValue::Sequence(items) => {
+            let index = last.parse::<usize>().ok().filter(|index| *index < items.len());
+            index.map(|index| items.remove(index)).is_some()
+        }
+        _ => false,
     }
 }
 
 /// The error in words, at its place.
 fn describe(root: &Node, error: &ReadError) -> Finding {
-    let node = root.nearest(&error.path.join("."));
+    let node = root.at(&error.path);
     let name = error
         .path
         .iter()
@@ -101,7 +159,7 @@ fn describe(root: &Node, error: &ReadError) -> Finding {
     match &error.cause {
         Cause::UnknownField { field, known } => {
             let parent = match error.path.last() {
-                Some(last) if last == field => root.nearest(&error.path[..error.path.len() - 1].join(".")),
+                Some(last) if last == field => root.at(&error.path[..error.path.len() - 1]),
                 _ => node,
             };
             let span = parent.entry(field).map_or(node.span, |entry| entry.key_span);
@@ -128,16 +186,14 @@ fn describe(root: &Node, error: &ReadError) -> Finding {
         .label("in this mapping")
         .help(format!("add `{field}:`")),
         Cause::Type { expected } => {
-            let expected = in_words(expected);
+            let expected = in_words(expected, &node.value);
             let of = name.map_or(String::new(), |name| format!("`{name}` "));
             let finding = Finding::at(
                 Rule::WrongType,
                 node,
                 format!("{of}expects {expected}, found {}", node.describe()),
             );
-            finding
-                .label(format!("expected {expected}"))
-                .maybe_help(quote_help(&expected, node))
+            finding.maybe_help(quote_help(&expected, node))
         }
         Cause::Other { message } => {
             let of = name.map_or(String::new(), |name| format!("`{name}`: "));
@@ -161,17 +217,24 @@ fn quote_help(expected: &str, node: &Node) -> Option<String> {
         .then(|| format!("quote it: \"{shown}\""))
 }
 
-/// serde's words for what it expected, in a reader's words.
-fn in_words(expected: &str) -> String {
+/// serde's words for what it expected, in a reader's words. Bounds are told to those who went beyond them.
+fn in_words(expected: &str, found: &NodeValue) -> String {
+    let whole = |bounds: &str| match found {
+        NodeValue::Integer(_) => format!("a whole number {bounds}"),
+        _ => "a whole number".into(),
+    };
     match expected {
         "a string" | "string" | "str" | "a borrowed string" => "a text".into(),
         "a boolean" | "bool" => "`true` or `false`".into(),
         "f32" | "f64" => "a number".into(),
-        "u8" => "a whole number from 0 to 255".into(),
-        "u16" => "a whole number from 0 to 65535".into(),
-        "u32" => "a whole number from 0 to 4294967295".into(),
-        "u64" | "usize" => "a whole number, 0 or more".into(),
-        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
+        "u8" => whole("from 0 to 255"),
+        "u16" => whole("from 0 to 65535"),
+        "u32" => whole("from 0 to 4294967295"),
+        "u64" | "usize" => whole("that is not negative"),
+        "i8" => whole("from -128 to 127"),
+        "i16" => whole("from -32768 to 32767"),
+        "i32" => whole("from -2147483648 to 2147483647"),
+        "i64" | "isize" => whole("of 64 bits"),
         text if text.starts_with("a nonzero") => "a whole number, 1 or more".into(),
         text if text.starts_with("struct ") || text == "a map" => "a mapping".into(),
         text if text == "a sequence" || text.starts_with("tuple ") => "a list".into(),

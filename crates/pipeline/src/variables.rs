@@ -139,7 +139,7 @@ impl Filling<'_> {
         let help = match is_secret(variable) {
             true => "stores find their credentials in the environment by themselves; no setting needs one"
                 .to_owned(),
-            false => format!("set it, or use `variables:` and --set: {variable}=… trib …"),
+            false => "set it, or make it a variable that --set variables.name=value can replace".to_owned(),
         };
         self.findings
             .push(Finding::new(Rule::Environment, node.span, message).help(help));

@@ -1,0 +1,447 @@
+//! Real graphs of toy jobs in temporary stores: caching, resume, parallelism, cancellation, concurrency.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod toys;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use toys::{Keeper, Playground, statuses};
+use tributary_pipeline::*;
+use tributary_store::{Artifact, MANIFEST};
+
+const CHAIN: &str = "
+steps:
+  - {id: a, job: write, with: {text: hello}}
+  - {id: b, job: write, with: {text: world}}
+  - id: both
+    job: concat
+    with:
+      parts: [\"${a.text}\", \"${b.text}\"]
+      separator: ' '
+";
+
+#[test]
+fn a_graph_runs_once_and_a_second_run_does_nothing() {
+    let playground = Playground::new();
+    let report = playground.run(CHAIN);
+    assert_eq!(report.status, RunStatus::Done);
+    assert_eq!(
+        statuses(&report),
+        [
+            ("a", StepStatus::Done),
+            ("b", StepStatus::Done),
+            ("both", StepStatus::Done)
+        ]
+    );
+    assert_eq!(playground.text(&report, "both"), "hello world");
+    assert_eq!(playground.toys.runs(), 3);
+
+    let before = playground.files("");
+    let keeper = Keeper::default();
+    let report = playground.run_with(CHAIN, RunOptions::new(&keeper));
+    assert_eq!((report.run, report.status), (None, RunStatus::Done));
+    assert_eq!(*keeper.0.lock().unwrap(), [Event::NothingToDo { steps: 3 }]);
+    assert_eq!(playground.toys.runs(), 3);
+    assert_eq!(playground.files(""), before, "nothing was written");
+}
+
+#[test]
+fn thirty_cached_steps_are_settled_well_under_a_second() {
+    let playground = Playground::new();
+    let steps: String = (0..30)
+        .map(|n| match n % 3 {
+            2 => format!(
+                "  - id: s{n}\n    job: concat\n    with:\n      parts: [\"${{s{}.text}}\"]\n",
+                n - 1
+            ),
+            _ => format!("  - {{id: s{n}, job: write, with: {{text: t{n}}}}}\n"),
+        })
+        .collect();
+    let steps = format!("steps:\n{steps}");
+    assert_eq!(playground.run(&steps).status, RunStatus::Done);
+    let start = Instant::now();
+    assert_eq!(playground.run(&steps).run, None);
+    // Takes about 10 ms; the bound only has to hold on a crowded machine.
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_manifest_says_where_an_artifact_came_from_and_nothing_about_when() {
+    let playground = Playground::new();
+    let report = playground.run(CHAIN);
+    let record = |step: &str| report.steps.iter().find(|record| record.step == step).unwrap();
+    let open = |step: &str| {
+        Artifact::open(
+            &playground
+                .store()
+                .child(record(step).artifact.as_ref().unwrap())
+                .unwrap(),
+        )
+        .unwrap()
+    };
+    let both = open("both");
+    let manifest = both.manifest();
+    assert_eq!(
+        (manifest.kind.as_str(), manifest.producer.job.as_str()),
+        ("text", "concat")
+    );
+    assert_eq!(manifest.inputs[0].name, "parts.0");
+    assert_eq!(manifest.inputs[0].digest, open("a").manifest().digest());
+    assert_eq!(manifest.outputs["text"].path, "out.txt");
+    let text = String::from_utf8(
+        playground
+            .store()
+            .get(&format!(
+                "{}/{MANIFEST}",
+                record("both").artifact.clone().unwrap()
+            ))
+            .unwrap()
+            .to_vec(),
+    )
+    .unwrap();
+    assert!(
+        !text.contains(playground.path().to_str().unwrap()),
+        "a path of this machine: {text}"
+    );
+    assert!(!text.contains("${"), "a reference by step id: {text}");
+    assert_eq!(open("a").manifest().facts["times"], 1);
+
+    // The same in another store, in another order: the same bytes.
+    let other = Playground::new();
+    let backwards = "
+steps:
+  - {id: last, job: concat, with: {separator: ' ', parts: [\"${x.text}\", \"${y.text}\"]}}
+  - {id: y, job: write, with: {text: world}}
+  - {id: x, job: write, with: {times: 1, text: hello}}
+";
+    assert_eq!(other.run(backwards).status, RunStatus::Done);
+    assert_eq!(other.files("artifacts"), playground.files("artifacts"));
+}
+
+#[test]
+fn a_failure_stops_what_depends_on_it_and_nothing_else() {
+    let playground = Playground::new();
+    let steps = "
+steps:
+  - {id: bad, job: broken, with: {how: bad_input}}
+  - {id: after-bad, job: write, with: {text: x}, after: [bad]}
+  - {id: later, job: concat, with: {parts: [\"${after-bad.text}\"]}}
+  - {id: good, job: write, with: {text: fine}}
+  - {id: copy, job: concat, with: {parts: [\"${good.text}\"]}}
+";
+    let report = playground.run(steps);
+    assert_eq!(report.status, RunStatus::Failed);
+    assert_eq!(report.exit_code(), 65);
+    let mut by_step = statuses(&report);
+    by_step.sort();
+    assert_eq!(
+        by_step,
+        [
+            ("after-bad", StepStatus::Skipped),
+            ("bad", StepStatus::Failed),
+            ("copy", StepStatus::Done),
+            ("good", StepStatus::Done),
+            ("later", StepStatus::Skipped),
+        ]
+    );
+    let failed = report
+        .steps
+        .iter()
+        .find(|record| record.step == "bad")
+        .unwrap()
+        .error
+        .clone()
+        .unwrap();
+    assert_eq!(failed.message, "the input is rotten");
+}
+
+#[test]
+fn panics_and_forgotten_outputs_are_bugs_of_their_step() {
+    for (how, message) in [
+        ("panic", "the job panicked: toys everywhere"),
+        ("forget", "declared output `text` is not at `out.txt`"),
+    ] {
+        let playground = Playground::new();
+        let report = playground.run(&format!(
+            "steps: [{{id: x, job: broken, retries: 3, with: {{how: {how}}}}}]\n"
+        ));
+        assert_eq!((report.status, report.exit_code()), (RunStatus::Failed, 1));
+        assert_eq!(report.steps[0].error.as_ref().unwrap().message, message);
+        assert_eq!(report.steps[0].attempts, 1, "a bug is not tried again");
+        assert_eq!(playground.files("artifacts"), [], "nothing half-made is visible");
+    }
+}
+
+#[test]
+fn what_may_pass_is_tried_again_within_its_limit() {
+    let playground = Playground::new();
+    let keeper = Keeper::default();
+    let steps =
+        |retries: u32| format!("steps: [{{id: f, job: flaky, retries: {retries}, with: {{fails: 2}}}}]\n");
+    let report = playground.run_with(&steps(1), RunOptions::new(&NoObserver));
+    assert_eq!(
+        (report.status, report.exit_code(), report.steps[0].attempts),
+        (RunStatus::Failed, 69, 2)
+    );
+    let report = playground.run_with(&steps(2), RunOptions::new(&keeper));
+    assert_eq!((report.status, report.steps[0].attempts), (RunStatus::Done, 3));
+    assert_eq!(report.steps[0].error, None);
+    let events = keeper.0.lock().unwrap();
+    let waits: Vec<f64> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::StepRetrying { wait, .. } => Some(*wait),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(waits, [0.001, 0.002]);
+}
+
+#[test]
+fn a_step_goes_on_from_its_checkpoints() {
+    let playground = Playground::new();
+    let steps = "steps: [{id: c, job: count}]\n";
+    assert_eq!(playground.run(steps).status, RunStatus::Failed);
+    assert_eq!(playground.toys.runs(), 5);
+    let report = playground.run(steps);
+    assert_eq!(report.status, RunStatus::Done);
+    assert_eq!(
+        (playground.toys.runs(), playground.text(&report, "c").as_str()),
+        (10, "10")
+    );
+}
+
+#[test]
+fn independent_steps_run_side_by_side_when_resources_allow() {
+    let playground = Playground::new();
+    let steps = |cpus: u32, name: &str| {
+        let step = |n: u32| {
+            format!(
+                "  - {{id: m{n}, job: meet, resources: {{cpus: {cpus}}}, with: {{people: 2, name: {name}{n}}}}}\n"
+            )
+        };
+        format!("steps:\n{}{}", step(1), step(2))
+    };
+    // Each ends only if both run at once.
+    assert_eq!(playground.run(&steps(2, "pair")).status, RunStatus::Done);
+}
+
+#[test]
+fn steps_that_do_not_fit_together_run_one_after_the_other() {
+    let playground = Playground::new();
+    let keeper = Keeper::default();
+    let steps = "
+steps:
+  - {id: a, job: write, resources: {memory: 6GiB}, with: {text: a}}
+  - {id: b, job: write, resources: {memory: 6GiB}, with: {text: b}}
+  - {id: c, job: write, resources: {cpus: 4}, with: {text: c}}
+";
+    assert_eq!(
+        playground.run_with(steps, RunOptions::new(&keeper)).status,
+        RunStatus::Done
+    );
+    let events = keeper.0.lock().unwrap();
+    let mut running = 0;
+    for event in events.iter() {
+        match event {
+            Event::StepStarted { .. } => running += 1,
+            Event::StepFinished { .. } => running -= 1,
+            _ => {}
+        }
+        assert!(running <= 1, "two at once: {events:?}");
+    }
+}
+
+#[test]
+fn equal_steps_are_made_once() {
+    let playground = Playground::new();
+    let steps: String = (0..4)
+        .map(|n| format!("  - {{id: s{n}, job: write, with: {{text: same}}}}\n"))
+        .collect();
+    let report = playground.run(&format!("steps:\n{steps}"));
+    assert_eq!(report.status, RunStatus::Done);
+    assert_eq!(playground.toys.runs(), 1);
+    assert_eq!(
+        report
+            .steps
+            .iter()
+            .filter(|record| record.status == StepStatus::Cached)
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn cancellation_stops_at_a_safe_point_and_skips_the_rest() {
+    let playground = Playground::new();
+    let steps = "
+steps:
+  - {id: h, job: hang}
+  - {id: next, job: write, after: [h], with: {text: x}}
+";
+    let options = RunOptions::new(&NoObserver);
+    let token = options.cancellation.clone();
+    let hanging = playground.toys.hanging.clone();
+    let canceller = std::thread::spawn(move || {
+        while hanging.load(Ordering::SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        token.cancel();
+    });
+    let report = playground.run_with(steps, options);
+    canceller.join().unwrap();
+    assert_eq!((report.status, report.exit_code()), (RunStatus::Cancelled, 75));
+    assert_eq!(
+        statuses(&report),
+        [("h", StepStatus::Cancelled), ("next", StepStatus::Skipped)]
+    );
+    let history = RunHistory::latest(&playground.store()).unwrap();
+    assert_eq!(history.finished.unwrap().status, RunStatus::Cancelled);
+}
+
+#[test]
+fn a_check_that_needs_another_steps_output_is_made_before_the_step_runs() {
+    let playground = Playground::new();
+    let steps = "
+steps:
+  - {id: p, job: write, with: {text: poison}}
+  - id: c
+    job: concat
+    with:
+      parts:
+        - ${p.text}
+";
+    let report = playground.run(steps);
+    assert_eq!((report.status, report.exit_code()), (RunStatus::Failed, 78));
+    let message = &report.steps[1].error.as_ref().unwrap().message;
+    assert_eq!(message, "toy.yaml:11:11: this text is poisoned");
+    // The second time the text is there, so the plan already says so.
+    let found = plan(
+        playground.source(steps),
+        &playground.toys.registry(),
+        &toys::machine(),
+    )
+    .err()
+    .unwrap();
+    assert_eq!(found.exit_code(), 78);
+}
+
+#[test]
+fn two_runners_on_one_store_end_with_the_same_artifacts() {
+    let alone = Playground::new();
+    alone.run(CHAIN);
+    for _ in 0..5 {
+        let shared = Playground::new();
+        std::thread::scope(|scope| {
+            let runners: Vec<_> = (0..3).map(|_| scope.spawn(|| shared.run(CHAIN).status)).collect();
+            for runner in runners {
+                assert_eq!(runner.join().unwrap(), RunStatus::Done);
+            }
+        });
+        assert_eq!(shared.files("artifacts"), alone.files("artifacts"));
+    }
+}
+
+#[test]
+fn records_tell_what_happened() {
+    let playground = Playground::new();
+    let report = playground.run(CHAIN);
+    let store = playground.store();
+    let history = RunHistory::latest(&store).unwrap();
+    assert_eq!(Some(&history.run.id), report.run.as_ref());
+    assert_eq!(RunHistory::list(&store).unwrap(), [history.run.id.clone()]);
+    assert_eq!(history.steps, report.steps);
+    assert_eq!(history.run.steps[2].inputs[1].step.as_deref(), Some("b"));
+    assert_eq!(history.finished.as_ref().unwrap().steps[&StepStatus::Done], 3);
+    let first = &history.steps[0];
+    assert_eq!(
+        (first.throughput[0].unit.as_str(), first.throughput[0].amount),
+        ("bytes", 5)
+    );
+    assert_eq!(first.metrics["length"], 5.0);
+    assert_eq!(history.figures(&store, "a").unwrap().len(), 1);
+    assert_eq!(history.figures(&store, "both").unwrap(), []);
+    assert!(history.run.document.contains("name: toy"));
+    assert!(matches!(
+        RunHistory::load(&store, "nothing"),
+        Err(PipelineError::NoRun { .. })
+    ));
+}
+
+#[test]
+fn external_inputs_enter_by_content() {
+    let playground = Playground::new();
+    let write = |name: &str, text: &str| std::fs::write(playground.path().join(name), text).unwrap();
+    let steps = |name: &str| format!("steps: [{{id: c, job: concat, with: {{parts: [{name}]}}}}]\n");
+    write("one.txt", "same");
+    write("two.txt", "same");
+    let report = playground.run(&steps("one.txt"));
+    assert_eq!(playground.text(&report, "c"), "same");
+    assert_eq!(
+        playground.run(&steps("two.txt")).run,
+        None,
+        "another name, the same content"
+    );
+    write("two.txt", "different");
+    let report = playground.run(&steps("two.txt"));
+    assert_eq!(
+        (report.status, playground.text(&report, "c").as_str()),
+        (RunStatus::Done, "different")
+    );
+}
+
+#[test]
+fn an_artifact_of_another_store_is_an_input_by_its_outputs() {
+    let (first, second) = (Playground::new(), Playground::new());
+    let report = first.run(CHAIN);
+    let place = first
+        .store_path()
+        .join(report.steps[2].artifact.as_ref().unwrap());
+    let steps = format!(
+        "steps: [{{id: c, job: concat, with: {{parts: ['{}#text']}}}}]\n",
+        place.display()
+    );
+    let report = second.run(&steps);
+    assert_eq!(second.text(&report, "c"), "hello world");
+}
+
+#[test]
+fn events_come_in_an_order_a_reader_can_rely_on() {
+    let playground = Playground::new();
+    let keeper = Keeper::default();
+    playground.run_with(CHAIN, RunOptions::new(&keeper));
+    let events = keeper.0.lock().unwrap();
+    assert!(matches!(
+        events.first(),
+        Some(Event::RunStarted {
+            steps: 3,
+            cached: 0,
+            ..
+        })
+    ));
+    assert!(matches!(
+        events.last(),
+        Some(Event::RunFinished {
+            status: RunStatus::Done,
+            ..
+        })
+    ));
+    let place = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).unwrap();
+    let started = place(&|event| matches!(event, Event::StepStarted { step, .. } if step == "a"));
+    let work = place(&|event| matches!(event, Event::StepProgress { step, done: 5, .. } if step == "a"));
+    let finished = place(&|event| matches!(event, Event::StepFinished { step, .. } if step == "a"));
+    let dependent = place(&|event| matches!(event, Event::StepStarted { step, .. } if step == "both"));
+    assert!(
+        started < work && work < finished && finished < dependent,
+        "{events:?}"
+    );
+    let line = serde_json::to_string(&events[0]).unwrap();
+    assert!(line.starts_with(r#"{"event":"run_started","run":""#), "{line}");
+}
