@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(
             digests,
             [
-                "1884633b03fcd3f5",
+                "83ea8dded7b753c0",
                 "d1dc04c79be17eae",
                 "aea384f9a1c4510d",
                 "798c0f889550edeb"

@@ -95,7 +95,7 @@ pub(super) const OBJECTS: [&str; 20] = [
 /// What may happen to a village at night, and what its people do about it.
 #[rustfmt::skip]
 pub(super) const PERILS: [(&str, &str); 4] = [
-    ("The river was rising higher and higher.", "They carried stones and sand until the sun came up."),
+    ("The river was rising higher and higher.", "They carried stones and sand until the rain was over."),
     ("There was a fire at the mill.", "They stood in a long row and passed buckets of water from hand to hand."),
     ("A great storm was coming.", "They shut every window and brought the animals into the barn, two by two."),
     ("The snow had broken the old bridge.", "They laid beams from bank to bank and tied them with ropes."),

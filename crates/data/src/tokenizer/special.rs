@@ -1,8 +1,9 @@
 //! Which tokens have a role (beginning, end, padding, unknown), from the JSON files beside `tokenizer.json`.
 //!
-//! Precedence as in transformers: `tokenizer_config.json`, then `special_tokens_map.json`; where neither names a token,
-//! the ids of `generation_config.json` and `config.json`. A named token that is not in the vocabulary has no id and is
-//! left out (transformers would append it, which no embedding table has a row for).
+//! Precedence as in transformers: where `tokenizer_config.json` has an `added_tokens_decoder` it alone counts; else
+//! `special_tokens_map.json` goes before it. Where neither has a word on a role (`null` is a word), the ids of
+//! `generation_config.json` and `config.json` count. A named token that is not in the vocabulary has no id and is left out
+//! (transformers would append it, which no embedding table has a row for).
 
 use std::collections::BTreeSet;
 
@@ -54,13 +55,15 @@ impl SideFiles {
         text: &dyn Fn(u32) -> Option<String>,
         special: &dyn Fn(&str) -> bool,
     ) -> SpecialTokens {
+        let naming: &[_] = if self.tokenizer_config.contains_key("added_tokens_decoder") {
+            &[&self.tokenizer_config]
+        } else {
+            &[&self.special_tokens_map, &self.tokenizer_config]
+        };
         let role = |name: &str| -> Option<u32> {
             let token = format!("{name}_token");
-            let named = [&self.tokenizer_config, &self.special_tokens_map]
-                .into_iter()
-                .find_map(|file| file.get(&token).and_then(token_text));
-            match named {
-                Some(named) => id(&named),
+            match naming.iter().find_map(|file| file.get(&token)) {
+                Some(named) => id(&token_text(named)?),
                 None => [&self.generation_config, &self.config]
                     .into_iter()
                     .find_map(|file| token_ids(file.get(&format!("{token}_id"))).first().copied())
@@ -169,26 +172,37 @@ mod tests {
     }
 
     #[test]
-    fn the_tokenizers_own_configuration_wins_over_the_map_and_the_ids() {
-        let files = SideFiles {
+    fn the_map_goes_before_the_configuration_unless_that_lists_its_tokens() {
+        let mut files = SideFiles {
             tokenizer_config: map(
                 serde_json::json!({"eos_token": {"content": "</s>", "lstrip": false}, "bos_token": null}),
             ),
             special_tokens_map: map(
-                serde_json::json!({"eos_token": "<s>", "bos_token": "<s>", "pad_token": "[PAD]"}),
+                serde_json::json!({"eos_token": "a", "bos_token": "<s>", "pad_token": "[PAD]"}),
             ),
-            generation_config: map(serde_json::json!({"eos_token_id": [1, 3, 99], "pad_token_id": 3})),
+            generation_config: map(
+                serde_json::json!({"eos_token_id": [1, 3, 99], "pad_token_id": 3, "bos_token_id": 1}),
+            ),
             ..SideFiles::default()
         };
         let special = resolve(&files);
-        assert_eq!((special.bos, special.eos), (Some(0), Some(1)));
+        assert_eq!((special.bos, special.eos), (Some(0), Some(3)));
         assert_eq!(special.pad, None, "[PAD] is named but not in the vocabulary");
+        files
+            .tokenizer_config
+            .insert("added_tokens_decoder".to_owned(), serde_json::json!({}));
+        let special = resolve(&files);
+        assert_eq!(
+            (special.bos, special.eos, special.pad),
+            (None, Some(1), Some(3)),
+            "null is a word on the role"
+        );
         assert_eq!(
             special.stop,
             [1, 2, 3],
             "ids outside the vocabulary are no stop tokens"
         );
-        assert_eq!(special.texts[1], ("eos_token".to_owned(), "</s>".to_owned()));
+        assert_eq!(special.texts[0], ("eos_token".to_owned(), "</s>".to_owned()));
     }
 
     #[test]
