@@ -23,7 +23,7 @@ pub struct Progress {
     pub phase: Phase,
     /// Bytes of input done in this phase.
     pub done: u64,
-    /// Bytes of input of this phase, at most.
+    /// Bytes of input of this phase.
     pub total: u64,
 }
 
@@ -188,12 +188,7 @@ impl MergePlan {
         combine: Option<&Combine<'_>>,
         execution: &mut Execution,
     ) -> Result<()> {
-        let tensors = self
-            .tensors
-            .iter()
-            .flat_map(|tensor| tensor.inputs.iter().flatten());
-        let total = tensors.map(|tensor| tensor.bytes).sum();
-        let progress = |done: u64| (watch.progress)(Progress { phase, done, total });
+        let progress = |done, total| (watch.progress)(Progress { phase, done, total });
         let pass = Pass {
             inputs: &self.inputs,
             tensors: &self.tensors,
@@ -205,11 +200,6 @@ impl MergePlan {
             progress: &progress,
         };
         let moved = pass.run()?;
-        (watch.progress)(Progress {
-            phase,
-            done: total,
-            total,
-        });
         execution.bytes_read += moved.read;
         execution.peak_buffer_bytes = execution.peak_buffer_bytes.max(moved.peak_buffers);
         Ok(())

@@ -1,4 +1,5 @@
 //! Outputs against the formulas: spec 1f T1, T2, T3, and linear and task arithmetic element by element.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod support;
 

@@ -46,8 +46,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) gather: Option<&'a Gather>,
     pub(crate) combine: Option<&'a Combine<'a>>,
     pub(crate) cancel: &'a AtomicBool,
-    /// Called with the bytes of input done, from any thread.
-    pub(crate) progress: &'a (dyn Fn(u64) + Sync),
+    /// Called after every block with the bytes of input done and those of the whole pass, from any thread.
+    pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 /// What a pass moved.
@@ -70,6 +70,7 @@ impl Pass<'_> {
             }
         });
         let blocks = Blocks::new(elements.collect(), self.sizing.block);
+        let total = (0..self.tensors.len()).map(|tensor| self.bytes_of(tensor)).sum();
         let ledger = Ledger::default();
         let next = AtomicUsize::new(0);
         let read = AtomicU64::new(0);
@@ -81,6 +82,7 @@ impl Pass<'_> {
                 buffers: Buffers::new(self.footprint, self.sizing.block, &ledger),
                 scratch: Scratch::new(self.inputs.len(), self.gather.map_or(0, Gather::models)),
                 read: &read,
+                total,
             };
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -113,6 +115,25 @@ impl Pass<'_> {
                 peak_buffers: ledger.peak(),
             }),
         }
+    }
+
+    /// Bytes that are read of a tensor.
+    fn bytes_of(&self, tensor: usize) -> u64 {
+        let Some(work) = self.tensors.get(tensor) else {
+            return 0;
+        };
+        let is_read = |input: usize| match work.copied_from {
+            Some(owner) => self.combine.is_some() && owner == input,
+            None => self.is_needed(tensor, input),
+        };
+        let read = work
+            .inputs
+            .iter()
+            .enumerate()
+            .filter(|(input, _)| is_read(*input));
+        read.filter_map(|(_, info)| info.as_ref())
+            .map(|info| info.bytes)
+            .sum()
     }
 
     /// Which inputs of a tensor are read.
@@ -151,6 +172,8 @@ struct Worker<'a> {
     buffers: Buffers<'a>,
     scratch: Scratch,
     read: &'a AtomicU64,
+    /// Bytes that the pass reads.
+    total: u64,
 }
 
 impl Worker<'_> {
@@ -181,7 +204,7 @@ impl Worker<'_> {
                 .write(tensor.shard, tensor.offset + at as u64, buffer)?;
             at += count;
         }
-        (self.pass.progress)(self.read.load(Ordering::Relaxed));
+        (self.pass.progress)(self.read.load(Ordering::Relaxed), self.total);
         Ok(())
     }
 
@@ -221,7 +244,7 @@ impl Worker<'_> {
                 .output
                 .write(tensor.shard, tensor.offset + (block.start * width) as u64, bytes)?;
         }
-        (self.pass.progress)(self.read.load(Ordering::Relaxed));
+        (self.pass.progress)(self.read.load(Ordering::Relaxed), self.total);
         Ok(())
     }
 

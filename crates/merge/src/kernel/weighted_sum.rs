@@ -49,12 +49,10 @@ fn add<const N: usize>(terms: &[Term<'_>; N], sum: &mut [f64]) {
     if terms.iter().any(|term| term.values.len() != len) {
         return;
     }
-    for i in 0..len {
-        let mut value = sum[i];
+    for (i, sum) in sum.iter_mut().enumerate() {
         for term in terms {
-            value += term.coefficient * f64::from(term.values[i]);
+            *sum += term.coefficient * f64::from(term.values[i]);
         }
-        sum[i] = value;
     }
 }
 
