@@ -13,7 +13,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let foreign = Foreign::open(&source)?;
     std::fs::create_dir_all(&target)?;
-    std::fs::write(target.join("config.json"), serde_json::to_vec_pretty(&foreign.config)?)?;
+    std::fs::write(
+        target.join("config.json"),
+        serde_json::to_vec_pretty(&foreign.config)?,
+    )?;
     for (name, bytes) in &foreign.files {
         std::fs::write(target.join(name), bytes)?;
     }

@@ -2,18 +2,20 @@
 //!
 //! Opening reads and checks every header and the index against them; no tensor byte moves before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::convert::to_f32;
 use crate::directory::{Directory, check_file_name};
 use crate::dtype::DType;
-use crate::error::{Result, TensorFileError};
-use crate::header::{header_length, parse_header};
+use crate::error::{Result, TensorFileError, printable};
+use crate::header::{MAX_HEADER_BYTES, place_of, read_header};
 use crate::read_at::ReadAt;
+use crate::unique_map::UniqueMap;
 
 /// File of an unsharded model.
 pub const SINGLE_FILE: &str = "model.safetensors";
@@ -56,7 +58,11 @@ pub struct Shard {
 
 impl fmt::Debug for Shard {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shard").field("name", &self.name).field("len", &self.len).finish_non_exhaustive()
+        formatter
+            .debug_struct("Shard")
+            .field("name", &self.name)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,83 +75,116 @@ pub struct Checkpoint {
     metadata: BTreeMap<String, String>,
 }
 
+/// The index as written; its other parts are nobody's contract.
 #[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+struct RawIndex {
+    weight_map: UniqueMap<String>,
 }
 
 impl Checkpoint {
-    /// Opens the model in `directory`: `model.safetensors.index.json` where there is one, else
-    /// `model.safetensors`.
+    /// Opens the model in `directory`: `model.safetensors` where there is one, else the shards that
+    /// `model.safetensors.index.json` names. Transformers looks in the same order.
     ///
     /// # Errors
-    /// [`TensorFileError::NoModel`] without either; otherwise the first fault of index or headers. A
-    /// tensor that the index does not list, or lists in another shard, is a fault.
+    /// [`TensorFileError::NoModel`] without either; otherwise the first fault of index or headers. The
+    /// index and the shards must agree in both directions: an entry whose shard lacks the tensor is a
+    /// fault, and so is a tensor the index does not name, because readers that go by the index and
+    /// readers that go by the shards would see two different models.
     pub fn open(directory: &dyn Directory) -> Result<Self> {
         let place = directory.describe();
-        let index = directory.read_small(INDEX_FILE, crate::header::MAX_HEADER_BYTES)?;
-        let Some(index) = index else {
-            return match Self::open_files(directory, &place, &[SINGLE_FILE.to_owned()]) {
-                Err(TensorFileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    Err(TensorFileError::NoModel { directory: place })
-                }
-                result => result,
-            };
+        if let Some(reader) = open_if_there(directory, SINGLE_FILE)? {
+            return Self::from_files(&place, vec![(SINGLE_FILE.to_owned(), reader)]);
+        }
+        let Some(reader) = open_if_there(directory, INDEX_FILE)? else {
+            return Err(TensorFileError::NoModel { directory: place });
         };
         let file = format!("{place}/{INDEX_FILE}");
-        let index: Index =
-            serde_json::from_slice(&index).map_err(|error| TensorFileError::malformed(&file, error.to_string()))?;
-        let mut files: Vec<String> = index.weight_map.values().cloned().collect();
-        files.sort();
-        files.dedup();
-        for name in &files {
+        let weight_map = read_index(&file, &*reader)?;
+        let names: BTreeSet<&String> = weight_map.iter().map(|(_, shard)| shard).collect();
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
             check_file_name(name).map_err(|reason| TensorFileError::malformed(&file, reason))?;
+            files.push((name.clone(), directory.open(name)?));
         }
-        let checkpoint = Self::open_files(directory, &place, &files)?;
-        for tensor in &checkpoint.tensors {
-            let shard = &checkpoint.shards[tensor.shard].name;
-            if index.weight_map.get(&tensor.name) != Some(shard) {
-                return Err(TensorFileError::tensor(&file, &tensor.name, format!("{shard} holds it but the index does not say so")));
+        let checkpoint = Self::from_files(&place, files)?;
+        checkpoint.check_index(&file, &weight_map)?;
+        Ok(checkpoint)
+    }
+
+    /// Opens one safetensors file of any name, for example an optimiser's state.
+    ///
+    /// # Errors
+    /// As [`Self::open`], for a single file.
+    pub fn open_file(directory: &dyn Directory, name: &str) -> Result<Self> {
+        Self::from_files(
+            &directory.describe(),
+            vec![(name.to_owned(), directory.open(name)?)],
+        )
+    }
+
+    fn from_files(place: &str, files: Vec<(String, Arc<dyn ReadAt>)>) -> Result<Self> {
+        let mut checkpoint = Self {
+            place: place.to_owned(),
+            tensors: Vec::new(),
+            shards: Vec::new(),
+            metadata: BTreeMap::new(),
+        };
+        for (shard, (name, reader)) in files.into_iter().enumerate() {
+            let header = read_header(&format!("{place}/{name}"), &*reader)?;
+            for (key, value) in header.metadata {
+                checkpoint.metadata.entry(key).or_insert(value);
             }
+            checkpoint
+                .tensors
+                .extend(header.tensors.into_iter().map(|entry| TensorInfo {
+                    name: entry.name,
+                    dtype: entry.dtype,
+                    shape: entry.shape,
+                    shard,
+                    offset: entry.offset,
+                    bytes: entry.bytes,
+                }));
+            checkpoint.shards.push(Shard {
+                name,
+                len: reader.len(),
+                reader,
+            });
         }
-        if let Some(missing) = index.weight_map.keys().find(|name| checkpoint.get(name).is_none()) {
-            return Err(TensorFileError::tensor(&file, missing, "the index lists it but its shard does not hold it"));
+        checkpoint
+            .tensors
+            .sort_by(|a, b| (&a.name, a.shard).cmp(&(&b.name, b.shard)));
+        if let Some(pair) = checkpoint
+            .tensors
+            .windows(2)
+            .find(|pair| pair[0].name == pair[1].name)
+        {
+            let shard = |tensor: &TensorInfo| checkpoint.shards[tensor.shard].name.clone();
+            let reason = format!("both {} and {} hold it", shard(&pair[0]), shard(&pair[1]));
+            return Err(TensorFileError::tensor(place, &pair[0].name, reason));
         }
         Ok(checkpoint)
     }
 
-    fn open_files(directory: &dyn Directory, place: &str, files: &[String]) -> Result<Self> {
-        let mut checkpoint =
-            Self { place: place.to_owned(), tensors: Vec::new(), shards: Vec::new(), metadata: BTreeMap::new() };
-        for (shard, name) in files.iter().enumerate() {
-            let file = format!("{place}/{name}");
-            let reader = directory.open(name)?;
-            let read = |source| TensorFileError::Read { file: file.clone(), source };
-            let len = reader.len();
-            if len < 8 {
-                return Err(TensorFileError::malformed_at(&file, 0, format!("{len} bytes cannot hold a header")));
+    fn check_index(&self, file: &str, weight_map: &[(String, String)]) -> Result<()> {
+        let index: HashMap<&str, &str> = weight_map
+            .iter()
+            .map(|(name, shard)| (&name[..], &shard[..]))
+            .collect();
+        for tensor in &self.tensors {
+            let shard = &self.shards[tensor.shard].name;
+            if index.get(&tensor.name[..]) != Some(&&shard[..]) {
+                let reason = format!("{shard} holds it but the index does not say so");
+                return Err(TensorFileError::tensor(file, &tensor.name, reason));
             }
-            let mut first = [0; 8];
-            reader.read_at(0, &mut first).map_err(read)?;
-            let mut json = vec![0; header_length(&file, first, len)? as usize];
-            reader.read_at(8, &mut json).map_err(read)?;
-            let header = parse_header(&file, &json, len)?;
-            checkpoint.metadata.extend(header.metadata);
-            checkpoint.tensors.extend(header.tensors.into_iter().map(|entry| TensorInfo {
-                name: entry.name,
-                dtype: entry.dtype,
-                shape: entry.shape,
-                shard,
-                offset: entry.offset,
-                bytes: entry.bytes,
-            }));
-            checkpoint.shards.push(Shard { name: name.clone(), len, reader });
         }
-        checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(pair) = checkpoint.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return Err(TensorFileError::tensor(place, &pair[0].name, "two shards hold it"));
+        match weight_map.iter().find(|(name, _)| self.get(name).is_none()) {
+            Some((name, shard)) => Err(TensorFileError::tensor(
+                file,
+                name,
+                format!("the index puts it in {shard}, which does not hold it"),
+            )),
+            None => Ok(()),
         }
-        Ok(checkpoint)
     }
 
     /// The tensors, sorted by name.
@@ -155,10 +194,13 @@ impl Checkpoint {
 
     /// The tensor `name`.
     pub fn get(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok().map(|at| &self.tensors[at])
+        self.tensors
+            .binary_search_by(|tensor| tensor.name.as_str().cmp(name))
+            .ok()
+            .map(|at| &self.tensors[at])
     }
 
-    /// The free-form metadata of all shards together.
+    /// The free-form metadata of all shards together; where two differ in a key, the first shard counts.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -180,13 +222,17 @@ impl Checkpoint {
 
     /// Elements of all floating-point tensors.
     pub fn parameters(&self) -> u64 {
-        self.tensors.iter().filter(|tensor| tensor.dtype.is_float()).map(|tensor| tensor.elements() as u64).sum()
+        self.tensors
+            .iter()
+            .filter(|tensor| tensor.dtype.is_float())
+            .map(|tensor| tensor.elements() as u64)
+            .sum()
     }
 
     /// The bytes of a tensor without copying, where the shard is mapped or in memory.
     pub fn slice(&self, tensor: &TensorInfo) -> Option<&[u8]> {
         let bytes = self.shards.get(tensor.shard)?.reader.as_slice()?;
-        bytes.get(tensor.offset as usize..(tensor.offset + tensor.bytes) as usize)
+        bytes.get(tensor.offset as usize..)?.get(..tensor.bytes as usize)
     }
 
     /// Fills `buffer` with the tensor's bytes from its byte `start`.
@@ -194,9 +240,18 @@ impl Checkpoint {
     /// # Errors
     /// [`TensorFileError::Read`] naming the file, [`TensorFileError::Tensor`] if the range leaves the tensor.
     pub fn read_range(&self, tensor: &TensorInfo, start: u64, buffer: &mut [u8]) -> Result<()> {
-        let shard = &self.shards[tensor.shard];
+        let Some(shard) = self.shards.get(tensor.shard) else {
+            return Err(TensorFileError::tensor(
+                &self.place,
+                &tensor.name,
+                "it is not of this checkpoint",
+            ));
+        };
         let file = format!("{}/{}", self.place, shard.name);
-        if start.checked_add(buffer.len() as u64).is_none_or(|end| end > tensor.bytes) {
+        if start
+            .checked_add(buffer.len() as u64)
+            .is_none_or(|end| end > tensor.bytes)
+        {
             let reason = format!("bytes {start}+{} asked of {}", buffer.len(), tensor.bytes);
             return Err(TensorFileError::tensor(&file, &tensor.name, reason));
         }
@@ -221,11 +276,67 @@ impl Checkpoint {
     /// # Errors
     /// As [`Self::read_range`], and [`TensorFileError::Convert`] for other element types.
     pub fn read_f32(&self, tensor: &TensorInfo) -> Result<Vec<f32>> {
+        /// Elements converted by one task.
+        const TASK: usize = 1 << 18;
+        // Refuses other element types even where there are no elements.
+        to_f32(tensor.dtype, &[], &mut [])?;
+        let owned;
+        let bytes = match self.slice(tensor) {
+            Some(bytes) => bytes,
+            None => {
+                owned = self.read(tensor)?;
+                &owned
+            }
+        };
         let mut values = vec![0.0; tensor.elements()];
-        match self.slice(tensor) {
-            Some(bytes) => to_f32(tensor.dtype, bytes, &mut values)?,
-            None => to_f32(tensor.dtype, &self.read(tensor)?, &mut values)?,
-        }
+        // Element by element, so the result does not depend on how many threads share the work.
+        values
+            .par_chunks_mut(TASK)
+            .zip(bytes.par_chunks(TASK * tensor.dtype.size()))
+            .try_for_each(|(values, bytes)| to_f32(tensor.dtype, bytes, values))?;
         Ok(values)
     }
+}
+
+/// Opens `name`, or nothing if there is no such file.
+fn open_if_there(directory: &dyn Directory, name: &str) -> Result<Option<Arc<dyn ReadAt>>> {
+    match directory.open(name) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(TensorFileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Tensor and shard of every entry of the index `file`. It may be as long as a header: both hold one entry a tensor.
+fn read_index(file: &str, reader: &dyn ReadAt) -> Result<Vec<(String, String)>> {
+    if reader.len() > MAX_HEADER_BYTES {
+        let reason = format!(
+            "{} bytes, more than the limit of {MAX_HEADER_BYTES}",
+            reader.len()
+        );
+        return Err(TensorFileError::malformed(file, reason));
+    }
+    let owned;
+    let bytes = match reader.as_slice() {
+        Some(bytes) => bytes,
+        None => {
+            let mut all = vec![0; reader.len() as usize];
+            reader
+                .read_at(0, &mut all)
+                .map_err(|source| TensorFileError::Read {
+                    file: file.to_owned(),
+                    source,
+                })?;
+            owned = all;
+            &owned
+        }
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        TensorFileError::malformed_at(file, error.valid_up_to() as u64, "it is not UTF-8")
+    })?;
+    let index: RawIndex = serde_json::from_str(text)
+        .map_err(|error| TensorFileError::malformed_at(file, place_of(&error, text), printable(error)))?;
+    Ok(index.weight_map.0)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Result, TensorFileError};
+use crate::error::{Result, TensorFileError, quoted};
 use crate::read_at::{MappedFile, ReadAt};
 
 /// A flat set of named files: a local directory or a prefix of an object store.
@@ -31,19 +31,27 @@ pub trait Directory: Send + Sync {
         let file = format!("{}/{name}", self.describe());
         let reader = match self.open(name) {
             Ok(reader) => reader,
-            Err(TensorFileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(TensorFileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         if reader.len() > limit {
-            return Err(TensorFileError::malformed(&file, format!("{} bytes, more than the limit of {limit}", reader.len())));
+            return Err(TensorFileError::malformed(
+                &file,
+                format!("{} bytes, more than the limit of {limit}", reader.len()),
+            ));
         }
         let mut bytes = vec![0; reader.len() as usize];
-        reader.read_at(0, &mut bytes).map_err(|source| TensorFileError::Read { file, source })?;
+        reader
+            .read_at(0, &mut bytes)
+            .map_err(|source| TensorFileError::Read { file, source })?;
         Ok(Some(bytes))
     }
 }
 
-/// A directory of the local file system.
+/// A directory of the local file system. Symbolic links in it are followed, because Hugging Face's cache is made
+/// of them; names are always plain, so only what the directory's owner put there is opened.
 #[derive(Clone, Debug)]
 pub struct LocalDirectory(PathBuf);
 
@@ -66,11 +74,16 @@ impl Directory for LocalDirectory {
     }
 
     fn list(&self) -> Result<Vec<String>> {
-        let read = |source| TensorFileError::Read { file: self.describe(), source };
+        let read = |source| TensorFileError::Read {
+            file: self.describe(),
+            source,
+        };
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.0).map_err(read)? {
             let entry = entry.map_err(read)?;
-            if entry.path().is_file() && let Ok(name) = entry.file_name().into_string() {
+            if entry.path().is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
                 names.push(name);
             }
         }
@@ -83,14 +96,93 @@ impl Directory for LocalDirectory {
     }
 }
 
-/// Accepts the plain names a model directory may hold: no path parts, nothing a path could hide in.
+/// Names Windows gives to devices, with or without an ending.
+const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
+
+/// Accepts the plain names a model directory may hold: no path parts, nothing a path could hide in
+/// (separators of any system, control characters, percent-encoding), and no device.
 ///
 /// # Errors
 /// What is wrong with the name.
 pub fn check_file_name(name: &str) -> std::result::Result<(), String> {
-    let plain = !name.is_empty()
-        && name.len() <= 255
-        && !matches!(name, "." | "..")
-        && !name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | ':' | '%'));
-    if plain { Ok(()) } else { Err(format!("{name:?} is not a plain file name")) }
+    let stem = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+        .to_ascii_lowercase();
+    let port = |kind: &str| {
+        stem.strip_prefix(kind)
+            .is_some_and(|number| number.chars().count() == 1 && number != "0")
+    };
+    let hides = |letter: char| letter.is_control() || matches!(letter, '/' | '\\' | ':' | '%');
+    let refused = name.is_empty()
+        || name.len() > 255
+        || matches!(name, "." | "..")
+        || name.chars().any(hides)
+        || DEVICES.contains(&stem.as_str())
+        || port("com")
+        || port("lpt");
+    if refused {
+        Err(format!("{} is not a plain file name", quoted(name)))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let long = "x".repeat(256);
+        let bad = [
+            "",
+            ".",
+            "..",
+            "/etc/passwd",
+            "../model.safetensors",
+            "a/b",
+            "a\\b",
+            "C:x",
+            "a\0b",
+            "a\nb",
+            "%2e%2e",
+            "NUL",
+            "com1.safetensors",
+            "lpt9",
+            "aux.json",
+            &long,
+        ];
+        for name in bad {
+            assert!(check_file_name(name).is_err(), "{name:?}");
+        }
+        for name in [
+            "model.safetensors",
+            "model-00001-of-00002.safetensors",
+            "..x",
+            "command.txt",
+            "com12",
+            "\u{30e2}",
+        ] {
+            check_file_name(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn files_are_listed_sorted_and_folders_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b", "a"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        std::fs::create_dir(folder.path().join("c")).unwrap();
+        let directory = LocalDirectory::new(folder.path());
+        assert_eq!(directory.list().unwrap(), ["a", "b"]);
+        assert_eq!(directory.open("b").unwrap().as_slice(), Some(&b"b"[..]));
+        assert_eq!(directory.read_small("z", 1).unwrap(), None);
+        assert!(directory.read_small("a", 0).is_err());
+        assert!(directory.open("c").is_err());
+        assert!(directory.open("../a").is_err());
+    }
 }

@@ -1,4 +1,6 @@
 //! The one error type of this crate: what is wrong with which file, tensor and offset.
+//!
+//! Names found in a file are printed quoted, escaped and shortened.
 
 use std::io;
 
@@ -44,12 +46,14 @@ pub enum TensorFileError {
         reason: String,
     },
     /// One tensor of the file breaks the format.
-    #[error("tensor {tensor} in {file} is malformed: {reason}")]
+    #[error("tensor {} in {file} is malformed{}: {reason}", quoted(tensor), at(*.offset))]
     Tensor {
         /// The file.
         file: String,
         /// The tensor.
         tensor: String,
+        /// Byte of the file at which its data would start, where that is known.
+        offset: Option<u64>,
         /// What is wrong.
         reason: String,
     },
@@ -72,19 +76,68 @@ pub enum TensorFileError {
 }
 
 fn at(offset: Option<u64>) -> String {
-    offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default()
+    offset
+        .map(|offset| format!(" at byte {offset}"))
+        .unwrap_or_default()
+}
+
+/// A name out of a file, fit to be printed: quoted, control characters escaped, cut after 120 characters.
+/// A hostile file chooses its names, and they end up in terminals and logs.
+pub(crate) fn quoted(name: &str) -> String {
+    const LIMIT: usize = 120;
+    match name.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{:?}...", &name[..end]),
+        None => format!("{name:?}"),
+    }
+}
+
+/// A parser's message, fit to be printed: it may repeat any part of the file.
+pub(crate) fn printable(message: impl std::fmt::Display) -> String {
+    const LIMIT: usize = 400;
+    let mut text = String::new();
+    for letter in message.to_string().chars().take(LIMIT) {
+        if letter.is_control() {
+            text.extend(letter.escape_default());
+        } else {
+            text.push(letter);
+        }
+    }
+    text
 }
 
 impl TensorFileError {
     pub(crate) fn malformed(file: &str, reason: impl Into<String>) -> Self {
-        Self::Malformed { file: file.to_owned(), offset: None, reason: reason.into() }
+        Self::Malformed {
+            file: file.to_owned(),
+            offset: None,
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn malformed_at(file: &str, offset: u64, reason: impl Into<String>) -> Self {
-        Self::Malformed { file: file.to_owned(), offset: Some(offset), reason: reason.into() }
+        Self::Malformed {
+            file: file.to_owned(),
+            offset: Some(offset),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn tensor(file: &str, tensor: &str, reason: impl Into<String>) -> Self {
-        Self::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), reason: reason.into() }
+        Self::Tensor {
+            file: file.to_owned(),
+            tensor: tensor.to_owned(),
+            offset: None,
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn tensor_at(file: &str, tensor: &str, offset: u64, reason: impl Into<String>) -> Self {
+        let (file, tensor) = (file.to_owned(), tensor.to_owned());
+        Self::Tensor {
+            file,
+            tensor,
+            offset: Some(offset),
+            reason: reason.into(),
+        }
     }
 }

@@ -20,6 +20,8 @@ mod layout;
 mod llama2c;
 mod read_at;
 mod sentencepiece;
+mod tokenizer_files;
+mod unique_map;
 
 pub use checkpoint::{Checkpoint, INDEX_FILE, SINGLE_FILE, Shard, TensorInfo};
 pub use convert::{from_f32, round_to_bf16, to_f32};
@@ -27,6 +29,6 @@ pub use directory::{Directory, LocalDirectory, check_file_name};
 pub use dtype::DType;
 pub use error::{Result, TensorFileError};
 pub use foreign::Foreign;
-pub use header::{Entry, Header, MAX_HEADER_BYTES, header_length, parse_header};
+pub use header::{Entry, Header, MAX_HEADER_BYTES, header_length, parse_header, read_header};
 pub use layout::{DEFAULT_SHARD_BYTES, ModelLayout, PlacedTensor, ShardLayout, TensorSpec, write_model};
 pub use read_at::{MappedFile, ReadAt};

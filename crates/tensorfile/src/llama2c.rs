@@ -1,22 +1,37 @@
-//! llama2.c's checkpoint and tokenizer.
+//! llama2.c: Andrej Karpathy's one-file format of small Llamas, in its first version, with its tokenizer beside it.
 //!
-//! Checkpoint: seven little-endian i32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size,
-//! seq_len; a negative vocab_size says that the head is not tied), then f32: the embedding; per kind, all
-//! layers: attention norm, wq, wk, wv, wo, ffn norm, w1, w2, w3; the final norm; two rotary tables; the
-//! head if it is not tied. Tokenizer: i32 longest token, then per token f32 score, i32 length, bytes.
+//! Model: seven little-endian `i32` (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len; a negative
+//! vocabulary means an output head of its own), then f32 weights: token embedding; of each kind all layers: attention
+//! norm, wq, wk, wv, wo, ffn norm, w1, w2, w3; final norm; two rotary tables, which are skipped; the head if it is
+//! untied. The rotation is of adjacent pairs, so the rows of queries and keys are reordered to halves.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::convert::to_f32;
 use crate::dtype::DType;
 use crate::error::{Result, TensorFileError};
 use crate::foreign::{ForeignTensors, Parts, halves_from_pairs, llama_part};
 use crate::layout::TensorSpec;
 use crate::read_at::ReadAt;
 use crate::sentencepiece::{Piece, PieceKind, tokenizer_files};
+use crate::tokenizer_files::SpecialTokens;
 
-const HEADER: u64 = 28;
+const HEADER_BYTES: u64 = 28;
+/// First bytes of the format's later versions ("ak42", little-endian).
+const LATER_MAGIC: i32 = 0x616B_3432;
+/// Bounds on what the header can make us do; far above any model of this format.
+const MAX_SIZE: i32 = 1 << 20;
+const MAX_LAYERS: usize = 1024;
+
+/// Ids of the special tokens, fixed by the format.
+const UNKNOWN: usize = 0;
+const BOS: usize = 1;
+const EOS: usize = 2;
+/// Tokens 3 to 258 are the bytes.
+const FIRST_BYTE: usize = 3;
+const FIRST_PIECE: usize = FIRST_BYTE + 256;
 
 /// Reader of the tensors of one checkpoint.
 pub(crate) struct Llama2cModel {
@@ -27,28 +42,140 @@ pub(crate) struct Llama2cModel {
     tensors: Vec<TensorSpec>,
 }
 
-impl Llama2cModel {
-    pub(crate) fn open(name: &str, file: Arc<dyn ReadAt>, tokenizer: &[u8]) -> Result<Parts> {
-        let mut header = [0; HEADER as usize];
-        file.read_at(0, &mut header)
-            .map_err(|_| TensorFileError::malformed_at(name, 0, "shorter than a llama2.c header"))?;
-        let field = |at: usize| i32::from_le_bytes([header[4 * at], header[4 * at + 1], header[4 * at + 2], header[4 * at + 3]]);
-        let size = |at: usize, what: &str| match field(at) {
-            value @ 1..=16_777_216 => Ok(value as usize),
-            value => Err(TensorFileError::malformed_at(name, 4 * at as u64, format!("{what} is {value}: not a llama2.c checkpoint"))),
-        };
-        let (dim, hidden, layers) = (size(0, "dim")?, size(1, "hidden_dim")?, size(2, "n_layers")?);
-        let (heads, kv_heads, context) = (size(3, "n_heads")?, size(4, "n_kv_heads")?, size(6, "seq_len")?);
-        let vocab = field(5).unsigned_abs() as usize;
-        let tied = field(5) > 0;
-        if layers > 4096 || !dim.is_multiple_of(heads) || !heads.is_multiple_of(kv_heads) || !(dim / heads).is_multiple_of(2) {
-            let reason = format!("{layers} layers, width {dim}, {heads} heads, {kv_heads} key-value heads do not make a Llama");
+/// The header, checked.
+struct Sizes {
+    dim: usize,
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    vocab: usize,
+    context: usize,
+    tied: bool,
+}
+
+impl Sizes {
+    fn read(name: &str, file: &dyn ReadAt) -> Result<Self> {
+        let mut header = [0; HEADER_BYTES as usize];
+        if file.len() < HEADER_BYTES {
+            let reason = format!("{} bytes cannot hold a llama2.c header", file.len());
             return Err(TensorFileError::malformed_at(name, 0, reason));
         }
-        let (head, kv) = (dim / heads, dim / heads * kv_heads);
-        let mut model = Self { name: name.to_owned(), file, places: Vec::new(), tensors: Vec::new() };
-        let mut at = HEADER;
-        model.place("model.embed_tokens.weight".into(), &[vocab, dim], None, &mut at);
+        file.read_at(0, &mut header)
+            .map_err(|source| TensorFileError::Read {
+                file: name.to_owned(),
+                source,
+            })?;
+        let field = |at: usize| i32::from_le_bytes([0, 1, 2, 3].map(|byte| header[4 * at + byte]));
+        if field(0) == LATER_MAGIC {
+            let reason =
+                "a later version of llama2.c's format; read is the first, without a magic number".to_owned();
+            return Err(TensorFileError::Unsupported {
+                file: name.to_owned(),
+                reason,
+            });
+        }
+        let size = |at: usize, what: &str| match field(at) {
+            value @ 1..=MAX_SIZE => Ok(value as usize),
+            value => {
+                let reason = format!("{what} is {value}: not a llama2.c checkpoint");
+                Err(TensorFileError::malformed_at(name, 4 * at as u64, reason))
+            }
+        };
+        let vocab = field(5).unsigned_abs() as usize;
+        let (dim, layers) = (size(0, "dim")?, size(2, "n_layers")?);
+        let (heads, kv_heads) = (size(3, "n_heads")?, size(4, "n_kv_heads")?);
+        let fits = layers <= MAX_LAYERS && dim.is_multiple_of(heads) && heads.is_multiple_of(kv_heads);
+        if !fits || !(dim / heads).is_multiple_of(2) {
+            let reason = format!(
+                "{layers} layers, width {dim}, {heads} heads, {kv_heads} key-value heads do not make a Llama"
+            );
+            return Err(TensorFileError::malformed_at(name, 0, reason));
+        }
+        if !(FIRST_PIECE..=MAX_SIZE as usize).contains(&vocab) {
+            let reason = format!(
+                "vocab_size is {}: special tokens and bytes alone are {FIRST_PIECE}",
+                field(5)
+            );
+            return Err(TensorFileError::malformed_at(name, 20, reason));
+        }
+        let (hidden, context, tied) = (size(1, "hidden_dim")?, size(6, "seq_len")?, field(5) > 0);
+        Ok(Self {
+            dim,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            vocab,
+            context,
+            tied,
+        })
+    }
+}
+
+impl Llama2cModel {
+    /// Opens a checkpoint; of the `tokenizers` (name and bytes), the one whose vocabulary fits is its own.
+    pub(crate) fn open(name: &str, file: Arc<dyn ReadAt>, tokenizers: &[(String, Vec<u8>)]) -> Result<Parts> {
+        let sizes = Sizes::read(name, &*file)?;
+        let mut model = Self {
+            name: name.to_owned(),
+            file,
+            places: Vec::new(),
+            tensors: Vec::new(),
+        };
+        model.place_all(&sizes)?;
+        let Sizes {
+            dim,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            vocab,
+            context,
+            tied,
+        } = sizes;
+        let config = json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+            "hidden_size": dim, "intermediate_size": hidden, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": dim / heads,
+            "vocab_size": vocab, "max_position_embeddings": context, "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0, "rope_scaling": null, "tie_word_embeddings": tied,
+            "attention_bias": false, "mlp_bias": false, "bos_token_id": BOS, "eos_token_id": EOS,
+            "torch_dtype": "float32",
+        });
+        let special = SpecialTokens {
+            bos: Some(BOS),
+            eos: Some(EOS),
+            unknown: Some(UNKNOWN),
+            add_bos: true,
+            ..SpecialTokens::default()
+        };
+        let pieces = own_vocabulary(name, tokenizers, vocab)?;
+        // The program ends a text at the token that begins the next one.
+        let files = tokenizer_files(&pieces, &special, true, &[BOS, EOS], None);
+        Ok(Parts {
+            config,
+            files,
+            tensors: model.tensors.clone(),
+            reader: Box::new(model),
+        })
+    }
+
+    fn place_all(&mut self, sizes: &Sizes) -> Result<()> {
+        let &Sizes {
+            dim,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            vocab,
+            context,
+            tied,
+        } = sizes;
+        let head = dim / heads;
+        let kv = head * kv_heads;
+        let mut at = HEADER_BYTES;
+        self.place("model.embed_tokens.weight".into(), &[vocab, dim], None, &mut at)?;
         let kinds: [(&str, &[usize], Option<usize>); 9] = [
             ("input_layernorm", &[dim], None),
             ("self_attn.q_proj", &[dim, dim], Some(heads)),
@@ -62,36 +189,43 @@ impl Llama2cModel {
         ];
         for (part, shape, rotated) in kinds {
             for layer in 0..layers {
-                model.place(llama_part(layer, part), shape, rotated, &mut at);
+                self.place(llama_part(layer, part), shape, rotated, &mut at)?;
             }
         }
-        model.place("model.norm.weight".into(), &[dim], None, &mut at);
-        at += 2 * 4 * context as u64 * (head / 2) as u64;
+        self.place("model.norm.weight".into(), &[dim], None, &mut at)?;
+        at += 4 * (context * head) as u64;
         if !tied {
-            model.place("lm_head.weight".into(), &[vocab, dim], None, &mut at);
+            self.place("lm_head.weight".into(), &[vocab, dim], None, &mut at)?;
         }
-        if at != model.file.len() {
-            let reason = format!("its header asks for {at} bytes but the file has {}", model.file.len());
-            return Err(TensorFileError::malformed(name, reason));
+        if at != self.file.len() {
+            let reason = format!(
+                "its header asks for {at} bytes but the file has {}",
+                self.file.len()
+            );
+            return Err(TensorFileError::malformed(&self.name, reason));
         }
-        let config = json!({
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-            "hidden_size": dim, "intermediate_size": hidden, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head,
-            "vocab_size": vocab, "max_position_embeddings": context, "rms_norm_eps": 1e-5,
-            "rope_theta": 10000.0, "rope_scaling": null, "tie_word_embeddings": tied,
-            "attention_bias": false, "mlp_bias": false, "bos_token_id": 1, "eos_token_id": 2,
-            "torch_dtype": "float32",
-        });
-        let files = tokenizer_files(&pieces(name, tokenizer, vocab)?, 1, 2, true, None);
-        Ok(Parts { config, files, tensors: model.tensors.clone(), reader: Box::new(model) })
+        Ok(())
     }
 
-    fn place(&mut self, name: String, shape: &[usize], rotated: Option<usize>, at: &mut u64) {
-        let spec = TensorSpec { name, dtype: DType::F32, shape: shape.to_vec() };
+    fn place(&mut self, name: String, shape: &[usize], rotated: Option<usize>, at: &mut u64) -> Result<()> {
+        let spec = TensorSpec {
+            name,
+            dtype: DType::F32,
+            shape: shape.to_vec(),
+        };
+        let end = at.checked_add(spec.bytes()).filter(|end| *end <= self.file.len());
+        let Some(end) = end else {
+            let reason = format!(
+                "its {} bytes end behind the file's {}",
+                spec.bytes(),
+                self.file.len()
+            );
+            return Err(TensorFileError::tensor_at(&self.name, &spec.name, *at, reason));
+        };
         self.places.push((*at, rotated));
-        *at += spec.bytes();
+        *at = end;
         self.tensors.push(spec);
+        Ok(())
     }
 }
 
@@ -99,10 +233,14 @@ impl ForeignTensors for Llama2cModel {
     fn read_f32(&self, index: usize) -> Result<Vec<f32>> {
         let (offset, rotated) = self.places[index];
         let spec = &self.tensors[index];
+        let mut bytes = vec![0; spec.bytes() as usize];
+        let read = |source| TensorFileError::Read {
+            file: self.name.clone(),
+            source,
+        };
+        self.file.read_at(offset, &mut bytes).map_err(read)?;
         let mut values = vec![0.0f32; spec.elements()];
-        self.file
-            .read_at(offset, bytemuck::cast_slice_mut(&mut values))
-            .map_err(|source| TensorFileError::Read { file: self.name.clone(), source })?;
+        to_f32(DType::F32, &bytes, &mut values)?;
         Ok(match rotated {
             Some(heads) => halves_from_pairs(&values, heads, spec.shape[1]),
             None => values,
@@ -110,28 +248,72 @@ impl ForeignTensors for Llama2cModel {
     }
 }
 
-/// Reads the tokenizer: special tokens at 0 to 2, bytes at 3 to 258, then pieces with their scores.
+/// The vocabulary that has exactly `vocab` tokens. A single one that does not fit is named with its fault.
+fn own_vocabulary(name: &str, tokenizers: &[(String, Vec<u8>)], vocab: usize) -> Result<Vec<Piece>> {
+    let unsupported = |reason: String| TensorFileError::Unsupported {
+        file: name.to_owned(),
+        reason,
+    };
+    let mut fitting = Vec::new();
+    for (file, bytes) in tokenizers {
+        match pieces(file, bytes, vocab) {
+            Ok(pieces) => fitting.push(pieces),
+            Err(error) if tokenizers.len() == 1 => return Err(error),
+            Err(_) => {}
+        }
+    }
+    match (fitting.pop(), fitting.is_empty()) {
+        (Some(pieces), true) => Ok(pieces),
+        (Some(_), false) => Err(unsupported(format!(
+            "several tokenizers beside it have {vocab} tokens; name one"
+        ))),
+        (None, _) => Err(unsupported(format!(
+            "no tokenizer (tok*.bin) beside it has {vocab} tokens"
+        ))),
+    }
+}
+
+/// Reads the tokenizer: `i32` longest token, then of each token an f32 score, an `i32` length and the bytes. Special
+/// tokens come first, then the bytes, then pieces.
 fn pieces(name: &str, bytes: &[u8], vocab: usize) -> Result<Vec<Piece>> {
-    let fault = |at: usize, reason: &str| TensorFileError::malformed_at(&format!("the tokenizer of {name}"), at as u64, reason);
+    let fault = |at: usize, reason: String| Err(TensorFileError::malformed_at(name, at as u64, reason));
+    let word = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()).copied();
     let mut pieces = Vec::new();
     let mut at = 4;
     for id in 0..vocab {
-        let word = |at: usize| bytes.get(at..at + 4).map(|word| [word[0], word[1], word[2], word[3]]);
         let (Some(score), Some(length)) = (word(at), word(at + 4)) else {
-            return Err(fault(at, &format!("it ends before token {id} of {vocab}")));
+            return fault(at, format!("it ends before token {id} of {vocab}"));
         };
-        let length = usize::try_from(i32::from_le_bytes(length)).map_err(|_| fault(at + 4, "a token of negative length"))?;
-        let text = bytes.get(at + 8..at + 8 + length).ok_or_else(|| fault(at + 8, "a token longer than the file"))?;
-        let text = std::str::from_utf8(text).map_err(|_| fault(at + 8, "a token that is not UTF-8"))?;
+        let length = i32::from_le_bytes(length);
+        let text = usize::try_from(length)
+            .ok()
+            .and_then(|length| bytes.get(at + 8..)?.get(..length));
+        let Some(text) = text else {
+            return fault(at + 4, format!("token {id} has a length of {length}"));
+        };
+        let next = at + 8 + text.len();
         let (text, kind) = match id {
-            0 => ("<unk>".to_owned(), PieceKind::Unknown),
-            1 => ("<s>".to_owned(), PieceKind::Control),
-            2 => ("</s>".to_owned(), PieceKind::Control),
-            3..=258 => (format!("<0x{:02X}>", id - 3), PieceKind::Byte),
-            _ => (text.replace(' ', "\u{2581}"), PieceKind::Normal),
+            UNKNOWN => ("<unk>".to_owned(), PieceKind::Unknown),
+            BOS => ("<s>".to_owned(), PieceKind::Control),
+            EOS => ("</s>".to_owned(), PieceKind::Control),
+            FIRST_BYTE..FIRST_PIECE => (format!("<0x{:02X}>", id - FIRST_BYTE), PieceKind::Byte),
+            _ => match std::str::from_utf8(text) {
+                Ok(text) => (text.replace(' ', "\u{2581}"), PieceKind::Normal),
+                Err(_) => return fault(at + 8, format!("token {id} is not UTF-8")),
+            },
         };
-        pieces.push(Piece { text, score: f32::from_le_bytes(score), kind });
-        at += 8 + length;
+        pieces.push(Piece {
+            text,
+            score: f32::from_le_bytes(score),
+            kind,
+        });
+        at = next;
+    }
+    if at != bytes.len() {
+        return fault(
+            at,
+            format!("{} bytes after token {vocab}, the last", bytes.len() - at),
+        );
     }
     Ok(pieces)
 }

@@ -2,10 +2,14 @@
 //!
 //! Merging the adjacent pair whose union has the best score is byte-pair encoding with the merges ranked
 //! by that score, so the fast BPE model reproduces it; bytes of unknown characters fall back to `<0xNN>`.
+//! Transformers converts such vocabularies the same way. One difference is left: of two overlapping pairs with the same
+//! union (`aa` + `a` and `a` + `aa`), SentencePiece merges the first in the text, a ranked list always the same one.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
+
+use crate::tokenizer_files::{SpecialTokens, added_token};
 
 /// One entry of the vocabulary.
 #[derive(Clone, Debug)]
@@ -18,7 +22,7 @@ pub(crate) struct Piece {
     pub(crate) kind: PieceKind,
 }
 
-/// Kinds of entries, as SentencePiece numbers them.
+/// Kinds of entries, as SentencePiece tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PieceKind {
     Normal,
@@ -28,99 +32,95 @@ pub(crate) enum PieceKind {
     Byte,
 }
 
-/// All merges `(left, right)` whose union is a piece, best first.
-fn merges(pieces: &[Piece]) -> Vec<(String, String)> {
-    let ids: HashMap<&str, usize> = pieces.iter().enumerate().map(|(id, piece)| (piece.text.as_str(), id)).collect();
+impl PieceKind {
+    /// Whether the tokenizer finds it in a text as a whole, before anything is merged.
+    pub(crate) fn is_added(self) -> bool {
+        matches!(self, Self::Control | Self::Unknown | Self::UserDefined)
+    }
+
+    /// Whether decoding may leave it out.
+    pub(crate) fn is_special(self) -> bool {
+        matches!(self, Self::Control | Self::Unknown)
+    }
+}
+
+/// All merges `(left, right)` whose union is a piece, best first. Of equal scores, the longer left part comes first, as
+/// transformers orders them.
+fn merges(pieces: &[Piece]) -> Vec<(&str, &str)> {
+    let mergeable = |piece: &&Piece| matches!(piece.kind, PieceKind::Normal | PieceKind::UserDefined);
+    let ids: HashMap<&str, usize> = pieces
+        .iter()
+        .enumerate()
+        .filter(|(_, piece)| mergeable(piece))
+        .map(|(id, piece)| (&piece.text[..], id))
+        .collect();
     let mut merges = Vec::new();
-    for piece in pieces.iter().filter(|piece| piece.kind == PieceKind::Normal) {
+    for piece in pieces.iter().filter(mergeable) {
         for (at, _) in piece.text.char_indices().skip(1) {
             let (left, right) = piece.text.split_at(at);
-            if let (Some(left_id), Some(right_id)) = (ids.get(left), ids.get(right)) {
-                merges.push((piece.score, *left_id, *right_id, left.to_owned(), right.to_owned()));
+            if ids.contains_key(left) && ids.contains_key(right) {
+                merges.push((piece.score, left.chars().count(), left, right));
             }
         }
     }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    merges.into_iter().map(|(_, _, _, left, right)| (left, right)).collect()
+    merges.sort_by(|a, b| {
+        let order = b.0.total_cmp(&a.0).then(b.1.cmp(&a.1));
+        order.then((ids[a.2], ids[a.3]).cmp(&(ids[b.2], ids[b.3])))
+    });
+    merges
+        .into_iter()
+        .map(|(_, _, left, right)| (left, right))
+        .collect()
 }
 
-/// `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json`.
+/// The files of this tokenizer. `space_first`: whether a space is put before a text, and taken away again by
+/// decoding. `stop` are the tokens that end a generated text.
 pub(crate) fn tokenizer_files(
     pieces: &[Piece],
-    bos: usize,
-    eos: usize,
-    add_bos: bool,
+    special: &SpecialTokens,
+    space_first: bool,
+    stop: &[usize],
     chat_template: Option<&str>,
 ) -> Vec<(String, Vec<u8>)> {
-    let text = |id: usize| pieces.get(id).map_or("", |piece| piece.text.as_str());
-    let vocab: Map<String, Value> =
-        pieces.iter().enumerate().map(|(id, piece)| (piece.text.clone(), json!(id))).collect();
-    let special = |piece: &Piece| matches!(piece.kind, PieceKind::Control | PieceKind::Unknown | PieceKind::UserDefined);
+    let text = |id: usize| pieces.get(id).map(|piece| piece.text.clone()).unwrap_or_default();
+    let vocab: Map<String, Value> = pieces
+        .iter()
+        .enumerate()
+        .map(|(id, piece)| (piece.text.clone(), json!(id)))
+        .collect();
     let added: Vec<Value> = pieces
         .iter()
         .enumerate()
-        .filter(|(_, piece)| special(piece))
-        .map(|(id, piece)| added_token(id, &piece.text, piece.kind != PieceKind::UserDefined))
+        .filter(|(_, piece)| piece.kind.is_added())
+        .map(|(id, piece)| added_token(id, &piece.text, piece.kind.is_special()))
         .collect();
-    let unknown = pieces.iter().find(|piece| piece.kind == PieceKind::Unknown).map(|piece| piece.text.clone());
-    let template = if add_bos {
-        let first = json!({"SpecialToken": {"id": text(bos), "type_id": 0}});
-        json!({
-            "type": "TemplateProcessing",
-            "single": [first, {"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [first, {"Sequence": {"id": "A", "type_id": 0}}, first, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {text(bos): {"id": text(bos), "ids": [bos], "tokens": [text(bos)]}},
-        })
-    } else {
-        Value::Null
-    };
+    let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"});
+    let mut normalizers = vec![json!({"type": "Prepend", "prepend": "\u{2581}"}), spaces];
+    let mut decoders = vec![
+        json!({"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+        json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}),
+    ];
+    if !space_first {
+        normalizers.remove(0);
+        decoders.truncate(3);
+    }
+    let merges: Vec<Value> = merges(pieces)
+        .into_iter()
+        .map(|(left, right)| json!([left, right]))
+        .collect();
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
-        "normalizer": {"type": "Sequence", "normalizers": [
-            {"type": "Prepend", "prepend": "\u{2581}"},
-            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"},
-        ]},
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "pre_tokenizer": null,
-        "post_processor": template,
-        "decoder": {"type": "Sequence", "decoders": [
-            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
-            {"type": "ByteFallback"}, {"type": "Fuse"},
-            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
-        ]},
+        "post_processor": special.post_processor(&text),
+        "decoder": {"type": "Sequence", "decoders": decoders},
         "model": {
-            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
+            "type": "BPE", "dropout": null, "unk_token": special.unknown.map(text), "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": vocab,
-            "merges": merges(pieces).into_iter().map(|(left, right)| json!([left, right])).collect::<Vec<_>>(),
+            "vocab": vocab, "merges": merges,
         },
     });
-    let mut config = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1_000_000_000u64,
-        "bos_token": text(bos), "eos_token": text(eos), "unk_token": unknown,
-        "add_bos_token": add_bos, "add_eos_token": false, "clean_up_tokenization_spaces": false,
-    });
-    if let Some(template) = chat_template {
-        config["chat_template"] = json!(template);
-    }
-    let map = json!({"bos_token": text(bos), "eos_token": text(eos), "unk_token": unknown});
-    vec![
-        ("tokenizer.json".into(), pretty(&tokenizer)),
-        ("tokenizer_config.json".into(), pretty(&config)),
-        ("special_tokens_map.json".into(), pretty(&map)),
-    ]
-}
-
-/// An entry of `added_tokens`.
-pub(crate) fn added_token(id: usize, text: &str, special: bool) -> Value {
-    json!({
-        "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": special,
-    })
-}
-
-/// Indented JSON with a final newline.
-pub(crate) fn pretty(value: &Value) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    special.files(&tokenizer, &text, stop, chat_template)
 }

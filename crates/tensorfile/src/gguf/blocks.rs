@@ -3,18 +3,36 @@
 
 use half::f16;
 
-use super::file::QuantType;
+use super::kind::QuantType;
+use crate::convert::to_f32;
+use crate::error::Result;
 
 fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
+/// Expands whole blocks of `kind` into `values`.
+///
+/// # Errors
+/// [`crate::TensorFileError::Convert`] if the lengths do not belong together.
+pub(super) fn expand(kind: QuantType, bytes: &[u8], values: &mut [f32]) -> Result<()> {
+    if let Some(dtype) = kind.float() {
+        return to_f32(dtype, bytes, values);
+    }
+    for (values, block) in values
+        .chunks_exact_mut(kind.block_len())
+        .zip(bytes.chunks_exact(kind.block_bytes()))
+    {
+        expand_block(kind, block, values);
+    }
+    Ok(())
+}
+
 /// Expands one block of `kind` (`kind.block_bytes()` bytes) into `out` (`kind.block_len()` values).
-pub(super) fn expand(kind: QuantType, block: &[u8], out: &mut [f32]) {
+fn expand_block(kind: QuantType, block: &[u8], out: &mut [f32]) {
     match kind {
-        QuantType::F32 => out[0] = f32::from_le_bytes([block[0], block[1], block[2], block[3]]),
-        QuantType::F16 => out[0] = half_at(block, 0),
-        QuantType::BF16 => out[0] = f32::from_bits(u32::from(u16::from_le_bytes([block[0], block[1]])) << 16),
+        // Plain floats are converted in bulk.
+        QuantType::F32 | QuantType::F16 | QuantType::BF16 => {}
         QuantType::Q8_0 => {
             let d = half_at(block, 0);
             for (out, q) in out.iter_mut().zip(&block[2..]) {
@@ -108,23 +126,75 @@ fn scale_and_minimum(packed: &[u8], group: usize) -> (f32, f32) {
 mod tests {
     use super::*;
 
+    fn goldens() -> Vec<(QuantType, serde_json::Value)> {
+        let goldens: serde_json::Value =
+            serde_json::from_str(include_str!("../../goldens/gguf.json")).unwrap();
+        let kinds = QuantType::ALL.into_iter().filter(|kind| kind.float().is_none());
+        kinds.map(|kind| (kind, goldens[kind.name()].clone())).collect()
+    }
+
     /// Blocks and values made by `goldens/make_gguf.py` with the `gguf` package.
     #[test]
     fn blocks_expand_as_in_the_gguf_package() {
-        let goldens: serde_json::Value = serde_json::from_str(include_str!("../../goldens/gguf.json")).unwrap();
-        for kind in QuantType::ALL.into_iter().filter(|kind| kind.block_len() > 1) {
-            let golden = &goldens[kind.name()];
-            let numbers = |key: &str| golden[key].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect::<Vec<_>>();
+        for (kind, golden) in goldens() {
+            let numbers = |key: &str| -> Vec<u64> {
+                golden[key]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|number| number.as_u64().unwrap())
+                    .collect()
+            };
             let bytes: Vec<u8> = numbers("blocks").into_iter().map(|byte| byte as u8).collect();
             let expected = numbers("bits");
-            assert!(expected.len() >= 2 * kind.block_len());
-            let mut out = vec![0.0; kind.block_len()];
-            for (block, expected) in bytes.chunks(kind.block_bytes()).zip(expected.chunks(kind.block_len())) {
-                expand(kind, block, &mut out);
-                for (at, (got, bits)) in out.iter().zip(expected).enumerate() {
-                    assert_eq!(u64::from(got.to_bits()), *bits, "{} value {at}", kind.name());
-                }
+            assert_eq!(expected.len(), 3 * kind.block_len());
+            let mut values = vec![0.0; expected.len()];
+            expand(kind, &bytes, &mut values).unwrap();
+            for (at, (value, bits)) in values.iter().zip(expected).enumerate() {
+                assert_eq!(u64::from(value.to_bits()), bits, "{} value {at}", kind.name());
             }
+        }
+    }
+
+    /// The same with random bytes, as a digest: subnormal and negative scales, every nibble and high bit.
+    #[test]
+    fn random_blocks_expand_as_in_the_gguf_package() {
+        for (kind, golden) in goldens() {
+            let (number, scales): (u64, &[usize]) = match kind {
+                QuantType::Q4_0 => (2, &[0]),
+                QuantType::Q4_1 => (3, &[0, 2]),
+                QuantType::Q5_0 => (6, &[0]),
+                QuantType::Q5_1 => (7, &[0, 2]),
+                QuantType::Q8_0 => (8, &[0]),
+                QuantType::Q4K => (12, &[0, 2]),
+                QuantType::Q5K => (13, &[0, 2]),
+                _ => (14, &[208]),
+            };
+            let mut state = number;
+            let mut next = || {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                (state >> 56) as u8
+            };
+            let mut bytes: Vec<u8> = (0..64 * kind.block_bytes()).map(|_| next()).collect();
+            for block in bytes.chunks_mut(kind.block_bytes()) {
+                scales.iter().for_each(|at| block[at + 1] &= 0xBF);
+            }
+            let mut values = vec![0.0f32; 64 * kind.block_len()];
+            expand(kind, &bytes, &mut values).unwrap();
+            let digest = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .fold(0xCBF2_9CE4_8422_2325u64, |digest, byte| {
+                    (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+                });
+            assert_eq!(
+                format!("{digest:016x}"),
+                golden["digest_of_64"].as_str().unwrap(),
+                "{}",
+                kind.name()
+            );
         }
     }
 }

@@ -1,76 +1,80 @@
-//! The tokenizer in a GGUF file's metadata as Hugging Face's files.
+//! The tokenizer in a GGUF file's metadata (`tokenizer.ggml.*`) as Hugging Face's files.
+
+use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::file::{Gguf, MetadataValue};
-use crate::error::{Result, TensorFileError};
-use crate::sentencepiece::{Piece, PieceKind, added_token, pretty, tokenizer_files};
+use super::file::Gguf;
+use super::metadata::MetadataValue;
+use super::split;
+use crate::error::{Result, TensorFileError, quoted};
+use crate::sentencepiece::{self, Piece, PieceKind};
+use crate::tokenizer_files::{SpecialTokens, added_token};
 
 /// The recovered tokenizer.
 pub(super) struct Vocabulary {
+    /// Number of tokens.
+    pub(super) len: usize,
     pub(super) bos: Option<usize>,
     pub(super) eos: Option<usize>,
+    pub(super) padding: Option<usize>,
     pub(super) files: Vec<(String, Vec<u8>)>,
 }
 
-/// Reads `tokenizer.ggml.*`: byte-level BPE (`gpt2`) or SentencePiece BPE (`llama`).
+/// Reads byte-level BPE (`gpt2`) or SentencePiece BPE (`llama`).
+///
+/// # Errors
+/// [`TensorFileError::Malformed`] for a vocabulary that contradicts itself, [`TensorFileError::Unsupported`] for
+/// another kind of tokenizer.
 pub(super) fn read(file: &Gguf) -> Result<Vocabulary> {
-    let fault = |reason: String| TensorFileError::malformed(file.name(), reason);
-    let text = |key: &str| match file.metadata.get(key) {
-        Some(MetadataValue::Text(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let integer = |key: &str| match file.metadata.get(key) {
-        Some(MetadataValue::Integer(value)) => usize::try_from(*value).ok(),
-        _ => None,
-    };
-    let flag = |key: &str| matches!(file.metadata.get(key), Some(MetadataValue::Bool(true)));
+    let metadata = file.metadata();
     let tokens = texts(file, "tokenizer.ggml.tokens")?;
-    let kinds: Vec<PieceKind> = match file.metadata.get("tokenizer.ggml.token_type") {
-        Some(MetadataValue::List(kinds)) => kinds.iter().map(kind).collect(),
-        _ => vec![PieceKind::Normal; tokens.len()],
+    let mut seen = HashSet::new();
+    if let Some(twice) = tokens.iter().find(|token| !seen.insert(**token)) {
+        return Err(fault(
+            file,
+            format!("token {} stands twice in tokenizer.ggml.tokens", quoted(twice)),
+        ));
+    }
+    let kinds: Vec<PieceKind> = match metadata.list("tokenizer.ggml.token_type") {
+        Some(kinds) => kinds.iter().map(kind).collect(),
+        None => vec![PieceKind::Normal; tokens.len()],
     };
     if kinds.len() != tokens.len() {
-        return Err(fault(format!("{} tokens but {} token types", tokens.len(), kinds.len())));
+        return Err(fault(
+            file,
+            format!("{} tokens but {} token types", tokens.len(), kinds.len()),
+        ));
     }
-    let (bos, eos) = (integer("tokenizer.ggml.bos_token_id"), integer("tokenizer.ggml.eos_token_id"));
-    for id in [bos, eos].into_iter().flatten() {
-        if id >= tokens.len() {
-            return Err(fault(format!("special token {id} is outside the vocabulary of {}", tokens.len())));
-        }
-    }
-    let template = text("tokenizer.chat_template");
-    let files = match text("tokenizer.ggml.model") {
-        Some("gpt2") => {
-            let merges = texts(file, "tokenizer.ggml.merges")?;
-            let split = text("tokenizer.ggml.pre").unwrap_or("default");
-            let add_bos = flag("tokenizer.ggml.add_bos_token");
-            let ids = Ids { bos, eos, unknown: integer("tokenizer.ggml.unknown_token_id"), padding: integer("tokenizer.ggml.padding_token_id") };
-            byte_level_files(file, &tokens, &kinds, &merges, split, &ids, add_bos, template)?
-        }
-        Some("llama") => {
-            let scores: Vec<f32> = match file.metadata.get("tokenizer.ggml.scores") {
-                Some(MetadataValue::List(scores)) => scores
-                    .iter()
-                    .map(|score| if let MetadataValue::Float(score) = score { *score as f32 } else { 0.0 })
-                    .collect(),
-                _ => return Err(fault("a SentencePiece vocabulary without tokenizer.ggml.scores".into())),
-            };
-            let pieces: Vec<Piece> = tokens
-                .iter()
-                .zip(&kinds)
-                .zip(&scores)
-                .map(|((text, kind), score)| Piece { text: (*text).to_owned(), score: *score, kind: *kind })
-                .collect();
-            let add_bos = !matches!(file.metadata.get("tokenizer.ggml.add_bos_token"), Some(MetadataValue::Bool(false)));
-            tokenizer_files(&pieces, bos.unwrap_or(1), eos.unwrap_or(2), add_bos, template)
-        }
+    let special = |add_bos: bool| special_tokens(file, tokens.len(), &kinds, add_bos);
+    let files = match metadata.text("tokenizer.ggml.model") {
+        Some("gpt2") => byte_level(file, &tokens, &kinds, &special)?,
+        Some("llama") => sentence_piece(file, &tokens, &kinds, &special(true)?)?,
         other => {
-            let reason = format!("tokenizer {other:?}; `gpt2` and `llama` are read");
-            return Err(TensorFileError::Unsupported { file: file.name().to_owned(), reason });
+            let reason = format!(
+                "tokenizer {}; read are gpt2 and llama",
+                quoted(other.unwrap_or_default())
+            );
+            return Err(TensorFileError::Unsupported {
+                file: file.name().to_owned(),
+                reason,
+            });
         }
     };
-    Ok(Vocabulary { bos, eos, files })
+    let SpecialTokens {
+        bos, eos, padding, ..
+    } = special(false)?;
+    Ok(Vocabulary {
+        len: tokens.len(),
+        bos,
+        eos,
+        padding,
+        files,
+    })
+}
+
+fn fault(file: &Gguf, reason: String) -> TensorFileError {
+    TensorFileError::malformed(file.name(), reason)
 }
 
 fn kind(value: &MetadataValue) -> PieceKind {
@@ -84,102 +88,163 @@ fn kind(value: &MetadataValue) -> PieceKind {
 }
 
 fn texts<'a>(file: &'a Gguf, key: &str) -> Result<Vec<&'a str>> {
-    let wrong = || TensorFileError::malformed(file.name(), format!("{key} is not a list of strings"));
-    let Some(MetadataValue::List(list)) = file.metadata.get(key) else { return Err(wrong()) };
-    list.iter().map(|value| if let MetadataValue::Text(text) = value { Ok(text.as_str()) } else { Err(wrong()) }).collect()
+    let wrong = || fault(file, format!("{key} is not a list of strings"));
+    let text = |value: &'a MetadataValue| match value {
+        MetadataValue::Text(text) => Ok(text.as_str()),
+        _ => Err(wrong()),
+    };
+    file.metadata()
+        .list(key)
+        .ok_or_else(wrong)?
+        .iter()
+        .map(text)
+        .collect()
 }
 
-struct Ids {
-    bos: Option<usize>,
-    eos: Option<usize>,
-    unknown: Option<usize>,
-    padding: Option<usize>,
+/// The special tokens; `add_bos` is what holds where the metadata does not say.
+fn special_tokens(
+    file: &Gguf,
+    vocabulary: usize,
+    kinds: &[PieceKind],
+    add_bos: bool,
+) -> Result<SpecialTokens> {
+    let metadata = file.metadata();
+    let id = |name: &str| match metadata.get(&format!("tokenizer.ggml.{name}_token_id")) {
+        Some(MetadataValue::Integer(id)) => usize::try_from(*id).ok(),
+        _ => None,
+    };
+    let special = SpecialTokens {
+        bos: id("bos"),
+        eos: id("eos"),
+        unknown: id("unknown").or_else(|| kinds.iter().position(|kind| *kind == PieceKind::Unknown)),
+        padding: id("padding"),
+        add_bos: metadata.flag("tokenizer.ggml.add_bos_token").unwrap_or(add_bos),
+        add_eos: metadata.flag("tokenizer.ggml.add_eos_token").unwrap_or(false),
+    };
+    match special.first_outside(vocabulary) {
+        Some(id) => Err(fault(
+            file,
+            format!("special token {id} is outside the vocabulary of {vocabulary}"),
+        )),
+        None => Ok(special),
+    }
 }
 
-#[expect(clippy::too_many_arguments)]
-fn byte_level_files(
+/// The tokens that end a generated text: end of text, of turn, of message, each where the file names it.
+fn stops(file: &Gguf, special: &SpecialTokens, vocabulary: usize) -> Vec<usize> {
+    let named = ["eot", "eom"].into_iter().filter_map(|name| {
+        match file.metadata().get(&format!("tokenizer.ggml.{name}_token_id")) {
+            Some(MetadataValue::Integer(id)) => usize::try_from(*id).ok().filter(|id| *id < vocabulary),
+            _ => None,
+        }
+    });
+    let mut stops: Vec<usize> = special.eos.into_iter().chain(named).collect();
+    stops.sort_unstable();
+    stops.dedup();
+    stops
+}
+
+fn sentence_piece(
     file: &Gguf,
     tokens: &[&str],
     kinds: &[PieceKind],
-    merges: &[&str],
-    split: &str,
-    ids: &Ids,
-    add_bos: bool,
-    template: Option<&str>,
+    special: &SpecialTokens,
 ) -> Result<Vec<(String, Vec<u8>)>> {
-    let vocab: Map<String, Value> = tokens.iter().enumerate().map(|(id, text)| ((*text).to_owned(), json!(id))).collect();
-    let added: Vec<Value> = (0..tokens.len())
-        .filter(|&id| matches!(kinds[id], PieceKind::Control | PieceKind::UserDefined | PieceKind::Unknown))
-        .map(|id| added_token(id, tokens[id], kinds[id] != PieceKind::UserDefined))
-        .collect();
-    let pairs: Vec<Value> = merges
+    let metadata = file.metadata();
+    let scores = metadata.list("tokenizer.ggml.scores").unwrap_or_default();
+    if scores.len() != tokens.len() {
+        return Err(fault(
+            file,
+            format!("{} tokens but {} scores", tokens.len(), scores.len()),
+        ));
+    }
+    let mut pieces = Vec::with_capacity(tokens.len());
+    for ((text, kind), score) in tokens.iter().zip(kinds).zip(scores) {
+        let MetadataValue::Float(score) = score else {
+            return Err(fault(
+                file,
+                "tokenizer.ggml.scores is not a list of floats".into(),
+            ));
+        };
+        pieces.push(Piece {
+            text: (*text).to_owned(),
+            score: *score as f32,
+            kind: *kind,
+        });
+    }
+    let space_first = metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+    let template = metadata.text("tokenizer.chat_template");
+    let stop = stops(file, special, tokens.len());
+    Ok(sentencepiece::tokenizer_files(
+        &pieces,
+        special,
+        space_first,
+        &stop,
+        template,
+    ))
+}
+
+fn byte_level(
+    file: &Gguf,
+    tokens: &[&str],
+    kinds: &[PieceKind],
+    special: &dyn Fn(bool) -> Result<SpecialTokens>,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let metadata = file.metadata();
+    let name = metadata.text("tokenizer.ggml.pre").unwrap_or("default");
+    let Some(split) = split::find(name) else {
+        let reason = format!("pre-tokenizer {}; read are {}", quoted(name), split::NAMES);
+        return Err(TensorFileError::Unsupported {
+            file: file.name().to_owned(),
+            reason,
+        });
+    };
+    let special = special(split.add_bos)?;
+    let vocab: Map<String, Value> = tokens
         .iter()
-        .map(|merge| merge.split_once(' ').map(|(left, right)| json!([left, right])))
-        .collect::<Option<_>>()
-        .ok_or_else(|| TensorFileError::malformed(file.name(), "a merge without a space"))?;
-    let name = |id: Option<usize>| id.map(|id| tokens[id.min(tokens.len() - 1)]);
-    let template_processing = match (add_bos, ids.bos) {
-        (true, Some(bos)) => {
-            let first = json!({"SpecialToken": {"id": tokens[bos], "type_id": 0}});
-            json!({
-                "type": "TemplateProcessing",
-                "single": [first, {"Sequence": {"id": "A", "type_id": 0}}],
-                "pair": [first, {"Sequence": {"id": "A", "type_id": 0}}, first, {"Sequence": {"id": "B", "type_id": 1}}],
-                "special_tokens": {tokens[bos]: {"id": tokens[bos], "ids": [bos], "tokens": [tokens[bos]]}},
-            })
+        .enumerate()
+        .map(|(id, text)| ((*text).to_owned(), json!(id)))
+        .collect();
+    let added: Vec<Value> = (0..tokens.len())
+        .filter(|&id| kinds[id].is_added())
+        .map(|id| added_token(id, tokens[id], kinds[id].is_special()))
+        .collect();
+    let mut pairs = Vec::new();
+    for merge in texts(file, "tokenizer.ggml.merges")? {
+        let parts = merge.split_once(' ').filter(|(left, right)| {
+            // The tokenizer would be refused later, without the file's name, if a part or the whole were no token.
+            let whole = format!("{left}{right}");
+            [*left, *right, &whole]
+                .into_iter()
+                .all(|part| vocab.contains_key(part))
+        });
+        match parts {
+            Some((left, right)) => pairs.push(json!([left, right])),
+            None => {
+                return Err(fault(
+                    file,
+                    format!("merge {} does not join two tokens to a third", quoted(merge)),
+                ));
+            }
         }
-        _ => json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}),
+    }
+    let text = |id: usize| tokens.get(id).copied().unwrap_or_default().to_owned();
+    let byte_level = |prefix: bool, trim: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim, "use_regex": true});
+    let post_processor = match special.post_processor(&text) {
+        Value::Null => byte_level(true, false),
+        template => template,
     };
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-        "pre_tokenizer": pre_tokenizer(file, split)?,
-        "post_processor": template_processing,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "pre_tokenizer": split.pre_tokenizer,
+        "post_processor": post_processor,
+        "decoder": byte_level(true, true),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": split == "llama-bpe", "vocab": vocab, "merges": pairs,
+            "ignore_merges": split.ignore_merges, "vocab": vocab, "merges": pairs,
         },
     });
-    let mut config = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1_000_000_000u64,
-        "bos_token": name(ids.bos), "eos_token": name(ids.eos), "unk_token": name(ids.unknown),
-        "pad_token": name(ids.padding), "add_bos_token": add_bos, "add_prefix_space": false,
-        "clean_up_tokenization_spaces": false,
-    });
-    if let Some(template) = template {
-        config["chat_template"] = json!(template);
-    }
-    let map = json!({
-        "bos_token": name(ids.bos), "eos_token": name(ids.eos),
-        "unk_token": name(ids.unknown), "pad_token": name(ids.padding),
-    });
-    Ok(vec![
-        ("tokenizer.json".into(), pretty(&tokenizer)),
-        ("tokenizer_config.json".into(), pretty(&config)),
-        ("special_tokens_map.json".into(), pretty(&map)),
-    ])
-}
-
-/// How text is cut before merging, by llama.cpp's name for it.
-fn pre_tokenizer(file: &Gguf, split: &str) -> Result<Value> {
-    let byte_level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
-    let with = |first: Value, regex: bool| json!({"type": "Sequence", "pretokenizers": [first, byte_level(regex)]});
-    let pattern = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
-    match split {
-        "default" | "gpt-2" => Ok(byte_level(true)),
-        "smollm" => Ok(with(json!({"type": "Digits", "individual_digits": true}), true)),
-        "llama-bpe" | "llama3" => Ok(with(
-            pattern(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
-            false,
-        )),
-        "qwen2" => Ok(with(
-            pattern(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
-            false,
-        )),
-        other => Err(TensorFileError::Unsupported {
-            file: file.name().to_owned(),
-            reason: format!("pre-tokenizer {other:?}; read are default, gpt-2, smollm, llama-bpe, qwen2"),
-        }),
-    }
+    let stop = stops(file, &special, tokens.len());
+    Ok(special.files(&tokenizer, &text, &stop, metadata.text("tokenizer.chat_template")))
 }
