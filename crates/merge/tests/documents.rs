@@ -1,4 +1,5 @@
 //! Merge documents, good and bad: every diagnostic as a user sees it.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use tributary_merge::{MergeConfig, MergeSpec};
 

@@ -61,7 +61,7 @@ pub use job_error::{JobError, JobErrorKind};
 pub use key::{ARTIFACTS, CHECKPOINTS};
 pub use node::{Entry, Node, NodeValue, Origin, Span};
 pub use plan::{Plan, PlanState, PlanStep};
-pub use planner::{Planned, plan};
+pub use planner::{Planned, plan, plan_in};
 pub use progress::{CancellationToken, NoProgress, ProgressSink};
 pub use record::{
     FinishedRecord, InputOutline, Machine, OutputOutline, RECORD_FORMAT, RUNS, RunRecord, RunStatus,

@@ -55,6 +55,28 @@ pub(crate) struct PlannedStep {
 /// [`PipelineError::Document`] with everything wrong with the document at once; [`PipelineError::Store`] if the
 /// store cannot be used.
 pub fn plan(source: Source, registry: &Registry, machine: &Machine) -> Result<Planned, PipelineError> {
+    plan_with(source, registry, machine, None)
+}
+
+/// As [`plan`], into a store that is open already, whatever the document says.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_in(
+    source: Source,
+    registry: &Registry,
+    machine: &Machine,
+    store: Store,
+) -> Result<Planned, PipelineError> {
+    plan_with(source, registry, machine, Some(store))
+}
+
+fn plan_with(
+    source: Source,
+    registry: &Registry,
+    machine: &Machine,
+    store: Option<Store>,
+) -> Result<Planned, PipelineError> {
     let source = Arc::new(source);
     let mut findings = Vec::new();
     let wrong = |findings| PipelineError::Document(Box::new(Diagnostics::new(Arc::clone(&source), findings)));
@@ -62,7 +84,7 @@ pub fn plan(source: Source, registry: &Registry, machine: &Machine) -> Result<Pl
         return Err(wrong(findings));
     };
     let graph = Graph::build(&document, registry, machine, &mut findings)?;
-    let store = match Store::open(&document.store) {
+    let store = match store.map_or_else(|| Store::open(&document.store), Ok) {
         Ok(store) => Some(store),
         Err(error) => {
             findings.push(Finding::new(

@@ -50,9 +50,11 @@ fn add<const N: usize>(terms: &[Term<'_>; N], sum: &mut [f64]) {
         return;
     }
     for (i, sum) in sum.iter_mut().enumerate() {
+        let mut value = *sum;
         for term in terms {
-            *sum += term.coefficient * f64::from(term.values[i]);
+            value += term.coefficient * f64::from(term.values[i]);
         }
+        *sum = value;
     }
 }
 

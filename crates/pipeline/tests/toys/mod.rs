@@ -1,6 +1,11 @@
 //! Toy jobs, and a place to run them.
 
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "every test file uses some of these")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "every test file uses some of these"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

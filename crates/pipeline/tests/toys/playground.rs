@@ -9,6 +9,18 @@ use tributary_store::Store;
 
 use super::jobs::Toys;
 
+/// Two texts and what they are together.
+pub const CHAIN: &str = "
+steps:
+  - {id: a, job: write, with: {text: hello}}
+  - {id: b, job: write, with: {text: world}}
+  - id: both
+    job: concat
+    with:
+      parts: [\"${a.text}\", \"${b.text}\"]
+      separator: ' '
+";
+
 /// A machine that is the same everywhere.
 pub fn machine() -> Machine {
     Machine {
@@ -22,20 +34,33 @@ pub fn machine() -> Machine {
 
 /// A folder with a store in it.
 pub struct Playground {
-    pub folder: tempfile::TempDir,
+    /// Removed when the test ends; `None` if somebody else's.
+    pub folder: Option<tempfile::TempDir>,
+    pub place: PathBuf,
     pub toys: Toys,
 }
 
 impl Playground {
     pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().to_owned();
         Playground {
-            folder: tempfile::tempdir().unwrap(),
+            folder: Some(folder),
+            ..Self::at(&place)
+        }
+    }
+
+    /// In a folder that stays.
+    pub fn at(place: &Path) -> Self {
+        Playground {
+            folder: None,
+            place: place.to_owned(),
             toys: Toys::default(),
         }
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.place
     }
 
     pub fn store_path(&self) -> PathBuf {
