@@ -59,6 +59,17 @@ impl Decoder {
         });
     }
 
+    /// The same weights outside automatic differentiation, for measuring while training. Shares their storage.
+    #[must_use]
+    pub fn frozen(&self) -> Self {
+        let mut weights = self.weights.clone();
+        weights.visit(&mut |parameter| match parameter {
+            Parameter::Vector(tensor) => *tensor = untracked(tensor.clone()),
+            Parameter::Matrix(tensor) => *tensor = untracked(tensor.clone()),
+        });
+        Self { config: self.config.clone(), device: self.device, weights, rotary: Rotary::new(&self.config) }
+    }
+
     /// Hidden states after the final normalisation, `[rows·len, width]`.
     ///
     /// # Errors
@@ -162,6 +173,11 @@ impl Decoder {
 
 fn leaf<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if tensor.device().is_autodiff() { tensor.detach().require_grad() } else { Tensor::from_inner(tensor).require_grad() }
+}
+
+/// The tensor outside automatic differentiation.
+pub(crate) fn untracked<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
 }
 
 /// The elements of a tensor as f32 in memory.

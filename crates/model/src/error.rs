@@ -1,5 +1,6 @@
 //! The one error type of this crate.
 
+use tributary_store::StoreError;
 use tributary_tensorfile::TensorFileError;
 
 /// Result of every fallible function in this crate.
@@ -12,6 +13,9 @@ pub enum ModelError {
     /// Reading or writing the model's files failed.
     #[error(transparent)]
     Files(#[from] TensorFileError),
+    /// The artifact store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// `config.json` is missing, malformed or names something this program has no code for.
     #[error("{place}: {reason}")]
     Config {

@@ -14,6 +14,7 @@ pub mod kernel;
 mod load;
 mod rotary;
 mod sample;
+mod save;
 mod weights;
 
 pub use batch::TokenBatch;
@@ -26,4 +27,5 @@ pub use generate::{Finish, Generated, GenerationOptions, generate};
 pub use load::{check_tensors, load_config};
 pub use rotary::Rotary;
 pub use sample::SamplingOptions;
+pub use save::save;
 pub use weights::{LayerWeights, Parameter, ParameterSpec, Weights, initial_values, specs};

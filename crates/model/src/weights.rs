@@ -6,7 +6,8 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::config::ModelConfig;
-use crate::error::Result;
+use crate::decoder::{host, untracked};
+use crate::error::{ModelError, Result};
 
 /// Weights of one layer; matrices are `[out, in]`.
 #[derive(Clone, Debug)]
@@ -122,6 +123,26 @@ impl Weights {
     /// The matrix that turns hidden states into logits.
     pub fn head(&self) -> Tensor<2> {
         self.head.as_ref().unwrap_or(&self.embedding).clone()
+    }
+
+    /// The elements of the parameter at `index` of [`specs`], in f32, in memory.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if there is no such parameter, or the device fails to give it.
+    pub fn values(&self, index: usize) -> Result<Vec<f32>> {
+        let mut found = None;
+        let mut at = 0;
+        // Cloning shares the tensors; only the one asked for is copied.
+        self.clone().visit(&mut |parameter| {
+            if at == index {
+                found = Some(match parameter {
+                    Parameter::Vector(tensor) => host(untracked(tensor.clone())),
+                    Parameter::Matrix(tensor) => host(untracked(tensor.clone())),
+                });
+            }
+            at += 1;
+        });
+        found.unwrap_or_else(|| Err(ModelError::Input(format!("there is no parameter {index}"))))
     }
 
     /// Visits every parameter in the order of [`specs`].

@@ -94,6 +94,7 @@ impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
         match error {
             ModelError::Files(error) => error.into(),
+            ModelError::Store(error) => error.into(),
             ModelError::Device { .. } => Self { code: 69, message: chain(&error) },
             _ => Self { code: 65, message: chain(&error) },
         }

@@ -238,6 +238,11 @@ impl Loader {
         self.epoch as f64 + self.row as f64 / self.plan.rows() as f64
     }
 
+    /// What batches it makes.
+    pub fn options(&self) -> &LoaderOptions {
+        &self.options
+    }
+
     /// The documents given out.
     pub fn documents(&self) -> &[Document] {
         &self.documents
