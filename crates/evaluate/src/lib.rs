@@ -6,4 +6,4 @@ mod error;
 mod likelihood;
 
 pub use error::{EvaluateError, Result};
-pub use likelihood::{DocumentScore, Likelihood, LikelihoodOptions, ScoredDocuments, likelihood};
+pub use likelihood::{PairedDifference, paired_difference, DocumentScore, Likelihood, LikelihoodOptions, ScoredDocuments, likelihood};

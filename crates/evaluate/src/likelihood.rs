@@ -1,6 +1,6 @@
 //! Negative log-likelihood a token, with its standard error over documents.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tributary_data::{Document, EvaluationBatches, EvaluationOptions};
 use tributary_model::{Decoder, TokenBatch};
 
@@ -22,7 +22,7 @@ impl Default for LikelihoodOptions {
 }
 
 /// Scores of one document.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DocumentScore {
     /// The document's id.
     pub id: String,
@@ -33,7 +33,7 @@ pub struct DocumentScore {
 }
 
 /// Likelihood of a data set under a model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Likelihood {
     /// Documents with a scored token.
     pub documents: u64,
@@ -133,6 +133,29 @@ fn summarise(documents: &[DocumentScore]) -> Option<Likelihood> {
     })
 }
 
+/// The difference of two models' mean negative log-likelihood on the same documents.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PairedDifference {
+    /// First minus second, nats a token; below 0 the first is better.
+    pub nll: f64,
+    /// Its standard error over documents; none for a single document.
+    pub stderr: Option<f64>,
+}
+
+/// Compares two models document by document: the difference is a ratio estimate as in [`Likelihood`], of `aᵢ − bᵢ`,
+/// whose error leaves out what makes a document hard for both. None unless both scored the same tokens of the same
+/// documents.
+pub fn paired_difference(first: &[DocumentScore], second: &[DocumentScore]) -> Option<PairedDifference> {
+    let same = |(a, b): (&DocumentScore, &DocumentScore)| a.id == b.id && a.tokens == b.tokens;
+    if first.len() != second.len() || !first.iter().zip(second).all(same) {
+        return None;
+    }
+    let difference = |(a, b): (&DocumentScore, &DocumentScore)| DocumentScore { nll: a.nll - b.nll, ..a.clone() };
+    let differences: Vec<DocumentScore> = first.iter().zip(second).map(difference).collect();
+    let total = summarise(&differences)?;
+    Some(PairedDifference { nll: total.nll, stderr: total.nll_stderr })
+}
+
 #[cfg(test)]
 mod tests {
     use tributary_model::{Device, LlamaSizes, ModelConfig};
@@ -179,6 +202,17 @@ mod tests {
         assert_eq!(one.total.tokens as usize, scored);
         // Untrained, so near uniform over 50 tokens.
         assert!((one.total.nll - 50f64.ln()).abs() < 0.2, "{}", one.total.nll);
+    }
+
+    #[test]
+    fn a_difference_is_paired_by_document() {
+        let score = |id: &str, tokens: u64, nll: f64| DocumentScore { id: id.into(), tokens, nll };
+        let first = [score("a", 2, 4.0), score("b", 4, 9.0), score("c", 0, 0.0)];
+        // Every token half a nat worse: no spread is left, however different the documents are.
+        let second = [score("a", 2, 5.0), score("b", 4, 11.0), score("c", 0, 0.0)];
+        assert_eq!(paired_difference(&first, &second), Some(PairedDifference { nll: -0.5, stderr: Some(0.0) }));
+        assert_eq!(paired_difference(&first, &second[..2]), None);
+        assert_eq!(paired_difference(&first[..1], &[score("x", 2, 1.0)]), None);
     }
 
     #[test]

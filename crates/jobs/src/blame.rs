@@ -97,6 +97,10 @@ impl Classed for TrainError {
     fn class(&self) -> JobErrorKind {
         match self {
             TrainError::Model(error) => error.class(),
+            TrainError::Data(error) => error.class(),
+            TrainError::Store(error) => error.class(),
+            TrainError::Option { .. } => JobErrorKind::Config,
+            TrainError::Cancelled { .. } => JobErrorKind::Cancelled,
             _ => JobErrorKind::BadInput,
         }
     }

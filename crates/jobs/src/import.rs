@@ -7,8 +7,13 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tributary_pipeline::{
+    DIRECTORY_KIND, Estimate, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, JobErrorKind, MODEL_KIND, Outcome,
+    OutputDeclaration, PlanContext, Problem, ResolvedInput, TypedJob,
+};
 use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError};
 use tributary_tensorfile::{
     Checkpoint, DType, Directory, Foreign, LocalDirectory, ModelLayout, TensorFileError, TensorSpec, from_f32, to_f32,
@@ -87,7 +92,6 @@ pub fn import(
 ) -> Result<Imported, ImportError> {
     let dtype = settings.dtype.as_deref().map(parse_dtype).transpose()?;
     let model = Model::open(source)?;
-    let layout = ModelLayout::plan(&model.specs(dtype), settings.shard_bytes, &[])?;
     let draft = model.draft(source, settings, dtype)?;
     if let Some(artifact) = Artifact::try_open(out)? {
         let manifest = artifact.manifest();
@@ -97,13 +101,26 @@ pub fn import(
         return Err(ImportError::Occupied { at: out.url(), digest: manifest.digest() });
     }
     let publication = Publication::begin(out);
+    write(&model, dtype, settings.shard_bytes, &publication, progress)?;
+    Ok(Imported { artifact: publication.commit(draft)?, cached: false })
+}
+
+/// Writes everything of a model but the manifest.
+fn write(
+    model: &Model,
+    dtype: Option<DType>,
+    shard_bytes: u64,
+    publication: &Publication,
+    progress: &dyn Fn(ImportProgress),
+) -> Result<(), ImportError> {
+    let layout = ModelLayout::plan(&model.specs(dtype), shard_bytes, &[])?;
     for (name, bytes) in model.files(dtype)? {
         publication.put(&name, bytes)?;
     }
     let mut position = ImportProgress { bytes: 0, total: layout.total_bytes() };
     for shard in &layout.shards {
         let mut object = publication.writer(&shard.file)?;
-        let fail = |source| TensorFileError::Write { file: out.describe(&shard.file), source };
+        let fail = |source| TensorFileError::Write { file: publication.store().describe(&shard.file), source };
         object.write_all(&shard.header).map_err(fail)?;
         for placed in &shard.tensors {
             model.write(&placed.spec, &mut object).map_err(|error| match error {
@@ -118,7 +135,7 @@ pub fn import(
     if let Some(index) = layout.index {
         publication.put(ModelLayout::INDEX_FILE, index)?;
     }
-    Ok(Imported { artifact: publication.commit(draft)?, cached: false })
+    Ok(())
 }
 
 fn parse_dtype(name: &str) -> Result<DType, ImportError> {
@@ -246,28 +263,36 @@ impl Model {
         }
     }
 
-    fn draft(&self, source: &Path, settings: &ImportSettings, dtype: Option<DType>) -> Result<ManifestDraft, ImportError> {
+    fn facts(&self, dtype: Option<DType>) -> Map<String, Value> {
         let specs = self.specs(dtype);
-        let (format, digest) = match self {
-            Self::Foreign(foreign) => (foreign.format, digest_file(source)?),
+        let format = match self {
+            Self::Foreign(foreign) => foreign.format,
+            Self::Directory(..) => "Hugging Face directory",
+        };
+        let parameters: u64 = specs.iter().filter(|spec| spec.dtype.is_float()).map(|spec| spec.elements() as u64).sum();
+        let facts = json!({"format": format, "parameters": parameters, "tensors": specs.len()});
+        facts.as_object().cloned().unwrap_or_default()
+    }
+
+    fn draft(&self, source: &Path, settings: &ImportSettings, dtype: Option<DType>) -> Result<ManifestDraft, ImportError> {
+        let digest = match self {
+            Self::Foreign(_) => digest_file(source)?,
             Self::Directory(directory, _) => {
                 let mut all = blake3::Hasher::new();
                 for name in directory.list()? {
                     all.update(name.as_bytes());
                     all.update(digest_file(&directory.path().join(&name))?.as_bytes());
                 }
-                ("Hugging Face directory", all.finalize().to_hex().to_string())
+                all.finalize().to_hex().to_string()
             }
         };
-        let parameters: u64 = specs.iter().filter(|spec| spec.dtype.is_float()).map(|spec| spec.elements() as u64).sum();
         let output = OutputEntry { kind: "model".into(), path: String::new() };
-        let facts = json!({"format": format, "parameters": parameters, "tensors": specs.len()});
         Ok(ManifestDraft {
             kind: "model".into(),
             inputs: vec![Lineage { name: "source".into(), kind: "file".into(), digest }],
             settings: serde_json::to_value(settings).unwrap_or_default(),
             outputs: BTreeMap::from([("model".to_owned(), output)]),
-            facts: facts.as_object().cloned().unwrap_or_default(),
+            facts: self.facts(dtype),
             producer: Producer {
                 name: "tributary".into(),
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -300,6 +325,105 @@ fn digest_file(path: &Path) -> Result<String, ImportError> {
             0 => return Ok(hasher.finalize().to_hex().to_string()),
             count => hasher.update_rayon(&block[..count]),
         };
+    }
+}
+
+/// Settings of the step `import`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportStepSettings {
+    /// A .gguf file, a llama2.c .bin file (its tok*.bin beside it) or a Hugging Face directory, on this machine.
+    pub source: InputRef,
+    /// float32, bfloat16 or float16; a directory keeps its types and a file is expanded to float32 unless given.
+    #[serde(default)]
+    pub dtype: Option<String>,
+    /// Largest shard in bytes.
+    #[serde(default = "default_shard_bytes")]
+    pub shard_bytes: u64,
+}
+
+fn default_shard_bytes() -> u64 {
+    DEFAULT_SHARD_BYTES
+}
+
+/// The job kind `import`.
+#[derive(Clone, Copy, Debug)]
+pub struct Import;
+
+impl Import {
+    fn open(settings: &ImportStepSettings, input: &ResolvedInput) -> Result<(Model, Option<DType>), JobError> {
+        let Some(path) = input.local_path() else {
+            let message = format!("{} is not on this machine; copy it here first, or name it as a model where one is read", input.reference);
+            return Err(JobError::config(message));
+        };
+        let opened = Model::open(&path).and_then(|model| Ok((model, settings.dtype.as_deref().map(parse_dtype).transpose()?)));
+        opened.map_err(|error| JobError::caused(error.class(), format!("importing {}", input.reference), error))
+    }
+}
+
+impl ImportError {
+    fn class(&self) -> JobErrorKind {
+        match self {
+            Self::Source(TensorFileError::Write { .. }) | Self::Store(_) => JobErrorKind::Io,
+            Self::Source(_) => JobErrorKind::BadInput,
+            Self::Occupied { .. } | Self::Settings(_) => JobErrorKind::Config,
+        }
+    }
+}
+
+impl TypedJob for Import {
+    type Settings = ImportStepSettings;
+    const KIND: &'static str = "import";
+    const VERSION: u32 = VERSION;
+    const SUMMARY: &'static str = "Takes over a model from a GGUF file, a llama2.c checkpoint or a Hugging Face directory.";
+    const EXAMPLE: &'static str = "- id: base\n  job: import\n  with: {source: models/SmolLM2-135M-Instruct.Q4_1.gguf}\n";
+
+    fn is_seeded(&self, _: &ImportStepSettings) -> bool {
+        false
+    }
+
+    fn inputs(&self, settings: &ImportStepSettings) -> Vec<InputDeclaration> {
+        vec![InputDeclaration::new("source", &[FILE_KIND, DIRECTORY_KIND, MODEL_KIND], &settings.source)]
+    }
+
+    fn outputs(&self, _: &ImportStepSettings) -> Vec<OutputDeclaration> {
+        vec![OutputDeclaration::new("model", MODEL_KIND, "")]
+    }
+
+    fn check(&self, settings: &ImportStepSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Some(dtype) = &settings.dtype
+            && let Err(error) = parse_dtype(dtype)
+        {
+            problems.push(Problem::new("dtype", error.to_string()));
+        } else if let Some(input) = plan.input("source")
+            && let Err(error) = Self::open(settings, input)
+        {
+            problems.push(Problem::new("source", error.describe()));
+        }
+        if settings.shard_bytes == 0 {
+            problems.push(Problem::new("shard_bytes", "must not be 0"));
+        }
+        problems
+    }
+
+    fn estimate(&self, settings: &ImportStepSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
+        let (model, dtype) = Self::open(settings, plan.input("source")?).ok()?;
+        let bytes = model.specs(dtype).iter().map(TensorSpec::bytes).sum();
+        Some(Estimate { bytes_written: Some(bytes), ..Estimate::default() })
+    }
+
+    fn run(&self, settings: &ImportStepSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
+        let (model, dtype) = Self::open(settings, context.input("source")?)?;
+        let total = model.specs(dtype).iter().map(TensorSpec::bytes).sum();
+        context.progress.begin("importing", Some(total), "bytes");
+        let before = std::cell::Cell::new(0);
+        let progress = |position: ImportProgress| {
+            context.progress.advance(position.bytes.saturating_sub(before.replace(position.bytes)));
+        };
+        write(&model, dtype, settings.shard_bytes, &context.publication, &progress)
+            .map_err(|error| JobError::caused(error.class(), format!("importing {}", settings.source), error))?;
+        Ok(Outcome { facts: model.facts(dtype), ..Outcome::default() })
     }
 }
 

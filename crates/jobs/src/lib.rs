@@ -4,14 +4,30 @@
 //! nothing that another front end (a verb, a test) could not call through the floors below.
 
 mod blame;
+mod data_set;
+mod evaluate;
 mod import;
+mod synth;
+mod threads;
+mod tokenizer;
+mod train_lm;
 
 pub use blame::Blame;
-pub use import::{DEFAULT_SHARD_BYTES, ImportError, ImportProgress, ImportSettings, Imported, import};
+pub use data_set::{DATA_SET_KIND, DataSet};
+pub use evaluate::{Evaluate, EvaluateSettings, Metric};
+pub use import::{
+    DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported, import,
+};
+pub use synth::{Synth, SynthSettings};
+pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};
+pub use train_lm::{
+    BatchSettings, CheckpointSettings, LossOn, NewModel, OptimizerSettings, Publish, SaveDtype, ScheduleSettings, StartSettings,
+    TrainLm, TrainLmSettings, ValidationSettings,
+};
 
 use tributary_pipeline::Registry;
 
 /// Every job kind of this program.
 pub fn registry() -> Registry {
-    Registry::new()
+    Registry::new().with(Import).with(Synth).with(TrainTokenizer).with(TrainLm).with(Evaluate)
 }

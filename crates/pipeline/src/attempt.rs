@@ -255,7 +255,7 @@ impl Workshop<'_> {
             inputs: inputs.clone(),
         };
         let outcome = graph.job.run(&graph.settings, &mut context)?;
-        let publication = context.publication;
+        let (publication, checkpoints) = (context.publication, context.checkpoints);
         if !outcome.figures.is_empty() {
             let figures =
                 Figure::to_json(&outcome.figures).map_err(|error| JobError::bug(error.to_string()))?;
@@ -275,6 +275,10 @@ impl Workshop<'_> {
             artifact.remove()?;
             let message = format!("declared output `{}` is not at `{}`", output.name, output.path);
             return Err(JobError::bug(message));
+        }
+        // Nothing goes on from them any more. What cannot be removed costs room and nothing else.
+        if let Err(error) = checkpoints.delete_all() {
+            tracing::warn!("checkpoints of step `{}` could not be removed: {error}", graph.id);
         }
         let was_cached = false;
         Ok(Made { artifact, was_cached })

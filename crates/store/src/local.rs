@@ -239,6 +239,10 @@ impl LocalFiles {
         match fs::create_dir(directory) {
             Ok(()) => self.sync_directory(above),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+            // Somebody pruned the empty directory above in the meantime.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !above.is_dir() => {
+                self.make_directory(directory)
+            }
             Err(error) => Err(fail(error)),
         }
     }

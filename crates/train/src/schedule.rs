@@ -1,10 +1,11 @@
 //! Learning-rate schedules as functions of the step alone, so that resuming needs no state.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What happens after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Decay {
     /// Half a cosine down to the minimum (Loshchilov & Hutter 2017).
     #[default]

@@ -30,6 +30,38 @@ pub struct TrainerOptions {
     pub accumulate: usize,
 }
 
+impl TrainerOptions {
+    /// Looks for values that cannot work.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] for the first.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |option, problem: String| Err(TrainError::Option { option, problem });
+        let schedule = &self.schedule;
+        if schedule.steps == 0 {
+            return wrong("steps", "must be at least 1".into());
+        }
+        if self.accumulate == 0 {
+            return wrong("accumulate", "must be at least 1".into());
+        }
+        if !(schedule.peak.is_finite() && schedule.peak > 0.0) {
+            return wrong("learning_rate", format!("{} is not a positive number", schedule.peak));
+        }
+        if schedule.warmup_steps > schedule.steps {
+            return wrong("warmup_steps", format!("{} are more than all {} steps", schedule.warmup_steps, schedule.steps));
+        }
+        for (option, ratio) in [("minimum_ratio", schedule.minimum_ratio), ("decay_ratio", schedule.decay_ratio)] {
+            if !(0.0..=1.0).contains(&ratio) {
+                return wrong(option, format!("{ratio} is not in 0..=1"));
+            }
+        }
+        if self.clip.is_some_and(|most| !(most.is_finite() && most > 0.0)) {
+            return wrong("clip", "must be a positive number, or null for no clipping".into());
+        }
+        Ok(())
+    }
+}
+
 /// A model in training.
 pub struct Trainer {
     pub(crate) decoder: Decoder,
@@ -54,7 +86,7 @@ impl Trainer {
         loader: Loader,
         options: TrainerOptions,
     ) -> Result<Self> {
-        check(&options)?;
+        options.check()?;
         let keeps_masters = device.compute_dtype() != burn::tensor::DType::F32;
         let mut masters = Vec::new();
         let source = weights.map_or_else(|| start.clone(), Start::Model);
@@ -196,25 +228,4 @@ impl Trainer {
         }
         Ok(total)
     }
-}
-
-fn check(options: &TrainerOptions) -> Result<()> {
-    let wrong = |option, problem: String| Err(TrainError::Option { option, problem });
-    let schedule = &options.schedule;
-    if schedule.steps == 0 {
-        return wrong("steps", "must be at least 1".into());
-    }
-    if options.accumulate == 0 {
-        return wrong("accumulate", "must be at least 1".into());
-    }
-    if !(schedule.peak.is_finite() && schedule.peak > 0.0) {
-        return wrong("learning_rate", format!("{} is not a positive number", schedule.peak));
-    }
-    if schedule.warmup_steps > schedule.steps {
-        return wrong("warmup_steps", format!("{} are more than all {} steps", schedule.warmup_steps, schedule.steps));
-    }
-    if options.clip.is_some_and(|most| !(most.is_finite() && most > 0.0)) {
-        return wrong("clip", "must be a positive number, or left out for no clipping".into());
-    }
-    Ok(())
 }

@@ -4,12 +4,13 @@
 //! any file can be read as it is: `columns: {prompt: question, completion: answer}`. Where neither fits, the error lists what
 //! is there and suggests the mapping that would do.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place, Result};
 
 /// Names of the keys that carry a record's parts, where they are not called what they are. Give the names of one form only.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Columns {
     /// The key of running text.

@@ -1,5 +1,6 @@
 //! Which files to read, and how.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tributary_store::Store;
 
@@ -14,7 +15,7 @@ use crate::source::{Columns, Input};
 pub type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
 
 /// How records are laid out in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Plain text; see [`Source::separator`].

@@ -1,12 +1,13 @@
 //! The four kinds of text and their files.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::world::World;
 use crate::record::Record;
 
 /// A kind of text about the little world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Corpus {
     /// Short stories (`text`).
