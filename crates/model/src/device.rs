@@ -6,6 +6,7 @@ use std::str::FromStr;
 use burn::tensor::{DType, Device as BurnDevice};
 
 use crate::error::{ModelError, Result};
+use crate::gpu;
 
 /// A device that was found to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +53,17 @@ impl FromStr for Device {
     /// `cpu`, `cuda`, `cuda:N`, or `auto`: the first GPU where there is one, else the CPU.
     fn from_str(text: &str) -> Result<Self> {
         let missing = |reason: String| ModelError::Device { device: text.to_owned(), reason };
-        let gpus = gpu_count();
         match text {
             "cpu" => Ok(Self::Cpu),
-            "auto" => Ok(if cfg!(feature = "cuda") && gpus > 0 { Self::Cuda(0) } else { Self::Cpu }),
+            "auto" => Ok(match gpu::usable() {
+                Ok(_) => Self::Cuda(0),
+                Err(reason) => {
+                    if gpu::is_shown() {
+                        tracing::warn!("computing on the CPU although there is a GPU: {reason}");
+                    }
+                    Self::Cpu
+                }
+            }),
             _ => {
                 let index = match text.strip_prefix("cuda") {
                     Some("") => Some(0),
@@ -64,21 +72,16 @@ impl FromStr for Device {
                 };
                 let index: usize =
                     index.ok_or_else(|| missing("not a device; use `cpu`, `cuda:0` or `auto`".into()))?;
-                if !cfg!(feature = "cuda") {
-                    return Err(missing("this build has no CUDA; build with `--features cuda`".into()));
-                }
-                if index >= gpus {
-                    return Err(missing(format!("this machine shows {gpus} NVIDIA GPU(s); use `cpu` or `auto`")));
+                let count = gpu::usable().map_err(missing)?;
+                if index >= count {
+                    return Err(missing(format!(
+                        "the NVIDIA driver gives {count} GPU(s), counted from 0 (after CUDA_VISIBLE_DEVICES)"
+                    )));
                 }
                 Ok(Self::Cuda(index))
             }
         }
     }
-}
-
-/// NVIDIA GPUs the driver shows, without opening any: burn panics when asked for one that is not there.
-fn gpu_count() -> usize {
-    std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.count())
 }
 
 #[cfg(test)]
@@ -91,5 +94,19 @@ mod tests {
         assert!("auto".parse::<Device>().is_ok());
         let error = "gpu0".parse::<Device>().unwrap_err().to_string();
         assert!(error.contains("use `cpu`"), "{error}");
+    }
+
+    /// Whatever this machine has: a GPU that is not there is an error that names it, never a panic.
+    #[test]
+    fn a_missing_gpu_is_an_error() {
+        let error = "cuda:4096".parse::<Device>().unwrap_err().to_string();
+        assert!(error.starts_with("device cuda:4096: "), "{error}");
+        match gpu::usable() {
+            Ok(count) => assert!(count > 0 && "cuda".parse::<Device>().unwrap() == Device::Cuda(0)),
+            Err(reason) => {
+                assert!("cuda".parse::<Device>().unwrap_err().to_string().contains(&reason));
+                assert_eq!("auto".parse::<Device>().unwrap(), Device::Cpu);
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ mod decoder;
 mod device;
 mod error;
 mod generate;
+mod gpu;
 pub mod kernel;
 mod load;
 mod rotary;
