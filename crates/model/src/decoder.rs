@@ -167,6 +167,7 @@ impl Decoder {
             positions,
             rotation: self.rotary.table(longest),
             scale: (self.config.head_dim as f32).powf(-0.5),
+            tables: Default::default(),
         }
     }
 }

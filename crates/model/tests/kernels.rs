@@ -80,7 +80,7 @@ fn geometry(rows: usize, len: usize, heads: usize, kv_heads: usize, d: usize) ->
     };
     let scale = (d as f32).powf(-0.5);
     let rotation = Arc::new(rotation);
-    Arc::new(Geometry { rows, len, keys: len, heads, kv_heads, head_dim: d, first, positions, rotation, scale })
+    Arc::new(Geometry { rows, len, keys: len, heads, kv_heads, head_dim: d, first, positions, rotation, scale, tables: Default::default() })
 }
 
 #[test]

@@ -3,10 +3,10 @@
 //!
 //! Softmax and normalisation are computed in f32 whatever the tensors' type, as Hugging Face does.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::activation::{log_softmax, silu, softmax};
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::cpu::attention::Geometry;
 
@@ -50,20 +50,32 @@ fn rotate(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
     Tensor::cat(vec![first, second], 3)
 }
 
-/// cos and sin of every query, `[rows, 1, len, d/2]`.
-fn rotation(geometry: &Geometry, like: &Tensor<2>) -> (Tensor<4>, Tensor<4>) {
-    let half = geometry.head_dim / 2;
-    let gather = |table: &[f32]| {
-        let values: Vec<f32> =
-            geometry.positions.iter().flat_map(|&at| table[at as usize * half..][..half].iter().copied()).collect();
-        let data = TensorData::new(values, [geometry.rows, 1, geometry.len, half]);
-        Tensor::<4>::from_data(data, &like.device()).cast(like.dtype())
-    };
-    (gather(&geometry.rotation.cos), gather(&geometry.rotation.sin))
+/// What every layer's attention looks up: made and sent to the device once a forward pass.
+#[derive(Clone, Debug, Default)]
+pub struct Tables(OnceLock<[Tensor<4>; 3]>);
+
+impl Tables {
+    /// cos and sin of every query, `[rows, 1, len, d/2]`, and the mask, `[rows, 1, len, keys]`, on `device`.
+    fn of(geometry: &Geometry, device: &Device) -> [Tensor<4>; 3] {
+        let make = || {
+            let (cos, sin) = (&geometry.rotation.cos, &geometry.rotation.sin);
+            [rotation(geometry, cos, device), rotation(geometry, sin, device), mask(geometry, device)]
+        };
+        let held = geometry.tables.0.get_or_init(make);
+        if held[0].device() == *device { held.clone() } else { make() }
+    }
 }
 
-/// 0 where a query sees a key and −10⁹ elsewhere, `[rows, 1, len, keys]`.
-fn mask(geometry: &Geometry, like: &Tensor<2>) -> Tensor<4> {
+/// The rows of `table` for every query.
+fn rotation(geometry: &Geometry, table: &[f32], device: &Device) -> Tensor<4> {
+    let half = geometry.head_dim / 2;
+    let values: Vec<f32> =
+        geometry.positions.iter().flat_map(|&at| table[at as usize * half..][..half].iter().copied()).collect();
+    Tensor::from_data(TensorData::new(values, [geometry.rows, 1, geometry.len, half]), device)
+}
+
+/// 0 where a query sees a key and −10⁹ elsewhere.
+fn mask(geometry: &Geometry, device: &Device) -> Tensor<4> {
     let past = geometry.keys - geometry.len;
     let mut values = Vec::with_capacity(geometry.rows * geometry.len * geometry.keys);
     for (token, &first) in geometry.first.iter().enumerate() {
@@ -72,37 +84,36 @@ fn mask(geometry: &Geometry, like: &Tensor<2>) -> Tensor<4> {
             if (first as usize..=last).contains(&key) { 0.0f32 } else { -1e9 }
         }));
     }
-    let data = TensorData::new(values, [geometry.rows, 1, geometry.len, geometry.keys]);
-    Tensor::<4>::from_data(data, &like.device())
+    Tensor::from_data(TensorData::new(values, [geometry.rows, 1, geometry.len, geometry.keys]), device)
 }
 
 /// See [`super::attention`].
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, geometry: &Arc<Geometry>) -> Tensor<2> {
-    let (cos, sin) = rotation(geometry, &q);
     let Geometry { rows, len, heads, kv_heads, head_dim: d, .. } = **geometry;
-    let rotated_q = rotate(by_head(q, rows, len, heads, d), &cos, &sin);
-    let rotated_k = rotate(by_head(k, rows, len, kv_heads, d), &cos, &sin);
-    attend(rotated_q, rotated_k, by_head(v, rows, len, kv_heads, d), geometry)
+    let (q, k) = (rotated(q, heads, geometry), rotated(k, kv_heads, geometry));
+    attend(q, k, by_head(v, rows, len, kv_heads, d), geometry)
 }
 
 /// Attention of rotated `q` `[rows, heads, len, d]` over `k`, `v` `[rows, kv_heads, keys, d]`.
 pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, geometry: &Geometry) -> Tensor<2> {
     let Geometry { rows, len, heads, kv_heads, keys, head_dim: d, .. } = *geometry;
     let group = heads / kv_heads;
-    let like = q.clone().reshape([rows * heads * len, d]);
+    let [_, _, mask] = Tables::of(geometry, &q.device());
     let repeat = |x: Tensor<4>| {
         x.unsqueeze_dim::<5>(2).repeat_dim(2, group).reshape([rows, heads, keys, d])
     };
     let dtype = q.dtype();
     let scores = q.matmul(repeat(k).swap_dims(2, 3)).cast(DType::F32) * geometry.scale;
-    let weights = softmax(scores + mask(geometry, &like), 3).cast(dtype);
+    let weights = softmax(scores + mask, 3).cast(dtype);
     weights.matmul(repeat(v)).swap_dims(1, 2).reshape([rows * len, heads * d])
 }
 
 /// The rotary embedding of `x` `[rows·len, heads·d]` as `[rows, heads, len, d]`.
 pub fn rotated(x: Tensor<2>, heads: usize, geometry: &Geometry) -> Tensor<4> {
-    let (cos, sin) = rotation(geometry, &x);
-    rotate(by_head(x, geometry.rows, geometry.len, heads, geometry.head_dim), &cos, &sin)
+    let [cos, sin, _] = Tables::of(geometry, &x.device());
+    let dtype = x.dtype();
+    let x = by_head(x, geometry.rows, geometry.len, heads, geometry.head_dim);
+    rotate(x, &cos.cast(dtype), &sin.cast(dtype))
 }
 
 /// Tokens whose logits exist at once.

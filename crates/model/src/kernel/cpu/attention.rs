@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::super::composed::Tables;
 use super::matrix::{Threads, View, multiply};
 use super::simd::{add_scaled, dot, exp, max, sum, vectorised};
 
@@ -35,6 +36,8 @@ pub struct Geometry {
     pub rotation: Arc<Rotation>,
     /// Factor on the scores, 1/√d.
     pub scale: f32,
+    /// The same on a device that has no kernel of ours; empty until asked for.
+    pub tables: Tables,
 }
 
 /// cos and sin tables `[positions, head_dim/2]`.
