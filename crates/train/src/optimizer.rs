@@ -1,16 +1,22 @@
-//! AdamW (Loshchilov & Hutter 2019) with f32 master weights and moments in memory.
+//! AdamW (Loshchilov & Hutter 2019) with f32 master weights and moments.
 //!
-//! On the CPU the masters *are* the weights: the update takes a tensor's storage, changes it in place and
-//! gives it back. On a GPU the masters stay in host memory in f32 and the rounded weights are sent back.
-//! Normalisation weights (vectors) are not decayed.
+//! State lies where the gradients lie ([`GradientSum`]). In memory, on the CPU, the masters *are* the weights: the update
+//! takes a tensor's storage, changes it in place and gives it back. On a GPU masters and moments are tensors beside the
+//! weights ([`tensors`]), and nothing but numbers for the log crosses to the host between two checkpoints. Either way
+//! they are read and restored as vectors. Normalisation weights (vectors) are not decayed.
 
-use burn::tensor::{DType, Device as BurnDevice, Tensor, TensorData};
+mod tensors;
+
+use std::borrow::Cow;
+
+use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 use tributary_model::kernel::cpu::simd::vectorised;
-use tributary_model::{Device, Parameter, Weights, host};
+use tributary_model::{Device, ModelError, Parameter, Weights, host};
 
 use crate::error::Result;
-use crate::gradients::GradientSum;
+use crate::gradients::{GradientSum, Part};
+use tensors::StateTensors;
 
 /// Constants of the update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,7 +33,12 @@ pub struct AdamWSettings {
 
 impl Default for AdamWSettings {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+        }
     }
 }
 
@@ -45,9 +56,26 @@ pub struct Moments {
 pub struct AdamW {
     settings: AdamWSettings,
     step: u64,
-    moments: Vec<Moments>,
-    /// f32 weights of parameters whose tensors are rounded; empty on the CPU.
-    masters: Vec<Vec<f32>>,
+    /// In the order of [`Weights::visit`].
+    states: Vec<State>,
+}
+
+/// State of one parameter.
+#[derive(Clone, Debug)]
+enum State {
+    /// In memory. The master is empty where the weight is f32 itself; the moments are before the first step.
+    Host { moments: Moments, master: Vec<f32> },
+    /// On the device of the weight.
+    Device(Box<StateTensors>),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Host {
+            moments: Moments::default(),
+            master: Vec::new(),
+        }
+    }
 }
 
 /// Elements of one task.
@@ -68,12 +96,48 @@ struct Step {
 impl AdamW {
     /// A fresh optimiser.
     pub fn new(settings: AdamWSettings) -> Self {
-        Self { settings, ..Self::default() }
+        Self {
+            settings,
+            ..Self::default()
+        }
     }
 
-    /// Restores the state after `step` steps; `masters` may be empty.
-    pub fn restore(settings: AdamWSettings, step: u64, moments: Vec<Moments>, masters: Vec<Vec<f32>>) -> Self {
-        Self { settings, step, moments, masters }
+    /// Restores the state after `step` steps; `moments` and `masters`, in the order of [`Weights::visit`], may be empty.
+    pub fn restore(
+        settings: AdamWSettings,
+        step: u64,
+        moments: Vec<Moments>,
+        masters: Vec<Vec<f32>>,
+    ) -> Self {
+        let count = moments.len().max(masters.len());
+        let (mut moments, mut masters) = (moments.into_iter(), masters.into_iter());
+        let mut next = || State::Host {
+            moments: moments.next().unwrap_or_default(),
+            master: masters.next().unwrap_or_default(),
+        };
+        Self {
+            settings,
+            step,
+            states: (0..count).map(|_| next()).collect(),
+        }
+    }
+
+    /// Goes on after `step` steps with these moments, in the order of [`Weights::visit`], and the masters it has.
+    ///
+    /// # Errors
+    /// If the device fails to give the masters.
+    pub fn resume(&mut self, step: u64, moments: Vec<Moments>) -> Result<()> {
+        self.step = step;
+        self.states
+            .resize_with(moments.len().max(self.states.len()), State::default);
+        for (state, moments) in self.states.iter_mut().zip(moments) {
+            let master = match std::mem::take(state) {
+                State::Host { master, .. } => master,
+                State::Device(state) => host(state.master)?,
+            };
+            *state = State::Host { moments, master };
+        }
+        Ok(())
     }
 
     /// Steps taken.
@@ -81,14 +145,50 @@ impl AdamW {
         self.step
     }
 
-    /// Moments in the order of [`Weights::visit`].
-    pub fn moments(&self) -> &[Moments] {
-        &self.moments
+    /// Has the parameter at `index` of [`Weights::visit`] been updated?
+    pub fn has_moments(&self, index: usize) -> bool {
+        match self.states.get(index) {
+            None => false,
+            Some(State::Host { moments, .. }) => !moments.first.is_empty(),
+            Some(State::Device(_)) => true,
+        }
     }
 
-    /// f32 master weights in the order of [`Weights::visit`]; empty on the CPU, where the weights are f32.
-    pub fn masters(&self) -> &[Vec<f32>] {
-        &self.masters
+    /// The mean of the gradients of the parameter at `index` of [`Weights::visit`]; empty before its first update.
+    ///
+    /// # Errors
+    /// If the device fails to give the values.
+    pub fn first_moment(&self, index: usize) -> Result<Cow<'_, [f32]>, ModelError> {
+        self.read(index, |moments, _| &moments.first, |state| &state.first)
+    }
+
+    /// The mean of the squared gradients of the parameter at `index` of [`Weights::visit`]; empty before its first update.
+    ///
+    /// # Errors
+    /// If the device fails to give the values.
+    pub fn second_moment(&self, index: usize) -> Result<Cow<'_, [f32]>, ModelError> {
+        self.read(index, |moments, _| &moments.second, |state| &state.second)
+    }
+
+    /// The f32 master of the parameter at `index` of [`Weights::visit`]; empty on the CPU, where the weight is f32.
+    ///
+    /// # Errors
+    /// If the device fails to give the values.
+    pub fn master(&self, index: usize) -> Result<Cow<'_, [f32]>, ModelError> {
+        self.read(index, |_, master| master, |state| &state.master)
+    }
+
+    fn read(
+        &self,
+        index: usize,
+        on_host: impl for<'a> Fn(&'a Moments, &'a [f32]) -> &'a [f32],
+        on_device: impl Fn(&StateTensors) -> &Tensor<1>,
+    ) -> Result<Cow<'_, [f32]>, ModelError> {
+        match self.states.get(index) {
+            None => Ok(Cow::Borrowed(&[])),
+            Some(State::Host { moments, master }) => Ok(Cow::Borrowed(on_host(moments, master))),
+            Some(State::Device(state)) => Ok(Cow::Owned(host(on_device(state).clone())?)),
+        }
     }
 
     /// One step: the gradients are multiplied by `scale` (1/tokens, and the clipping factor).
@@ -99,6 +199,26 @@ impl AdamW {
         &mut self,
         weights: &mut Weights,
         device: Device,
+        gradients: &GradientSum,
+        scale: f64,
+        learning_rate: f64,
+    ) -> Result<()> {
+        self.update_as(
+            weights,
+            device,
+            device.compute_dtype(),
+            gradients,
+            scale,
+            learning_rate,
+        )
+    }
+
+    /// [`Self::update`] of weights whose tensors hold `dtype`.
+    fn update_as(
+        &mut self,
+        weights: &mut Weights,
+        device: Device,
+        dtype: DType,
         gradients: &GradientSum,
         scale: f64,
         learning_rate: f64,
@@ -116,18 +236,17 @@ impl AdamW {
             root: (1.0 / correction2.sqrt()) as f32,
             epsilon: settings.epsilon as f32,
         };
-        let handle = device.handle().autodiff();
-        let dtype = device.compute_dtype();
         let mut index = 0;
         let mut outcome = Ok(());
         weights.visit(&mut |parameter| {
-            if self.moments.len() <= index {
-                self.moments.push(Moments::default());
+            if self.states.len() <= index {
+                self.states.push(State::default());
             }
+            let (state, gradient) = (&mut self.states[index], gradients.part(index));
             let result = match parameter {
-                Parameter::Vector(tensor) => self.replace(index, tensor, &handle, dtype, gradients, factors(0.0)),
+                Parameter::Vector(tensor) => state.update(tensor, device, dtype, gradient, factors(0.0)),
                 Parameter::Matrix(tensor) => {
-                    self.replace(index, tensor, &handle, dtype, gradients, factors(settings.weight_decay))
+                    state.update(tensor, device, dtype, gradient, factors(settings.weight_decay))
                 }
             };
             if outcome.is_ok() {
@@ -137,44 +256,63 @@ impl AdamW {
         });
         outcome
     }
+}
 
-    fn replace<const D: usize>(
+impl State {
+    fn update<const D: usize>(
         &mut self,
-        index: usize,
         tensor: &mut Tensor<D>,
-        handle: &BurnDevice,
+        device: Device,
         dtype: DType,
-        gradients: &GradientSum,
+        gradient: Option<&Part>,
         step: Step,
     ) -> Result<()> {
-        let gradient = gradients.part(index);
-        if gradient.is_empty() {
-            return Ok(());
+        match gradient {
+            None => Ok(()),
+            Some(Part::Host(gradient)) => self.update_in_memory(tensor, device, gradient, step),
+            Some(Part::Device(gradient)) => {
+                let mut state = match std::mem::take(self) {
+                    Self::Device(state) => state,
+                    Self::Host { moments, master } => {
+                        Box::new(StateTensors::place(moments, master, tensor, device))
+                    }
+                };
+                *tensor = state.update(tensor.dims(), dtype, Tensor::clone(gradient), step);
+                *self = Self::Device(state);
+                Ok(())
+            }
         }
-        let shape = tensor.dims();
-        let mut values = if dtype == DType::F32 || self.masters.len() <= index {
-            // Taking the tensor out leaves its storage with one owner, so nothing is copied on the CPU.
-            let placeholder = Tensor::<D>::zeros([1; D], handle);
-            host(std::mem::replace(tensor, placeholder).inner())?
-        } else {
-            std::mem::take(&mut self.masters[index])
+    }
+
+    /// Changes an f32 tensor of the CPU in place.
+    fn update_in_memory<const D: usize>(
+        &mut self,
+        tensor: &mut Tensor<D>,
+        device: Device,
+        gradient: &[f32],
+        step: Step,
+    ) -> Result<()> {
+        let mut moments = match std::mem::take(self) {
+            Self::Host { moments, .. } => moments,
+            Self::Device(state) => Moments {
+                first: host(state.first)?,
+                second: host(state.second)?,
+            },
         };
-        let moments = &mut self.moments[index];
+        let (shape, handle) = (tensor.dims(), device.handle().autodiff());
+        // Taking the tensor out leaves its storage with one owner, so nothing is copied.
+        let placeholder = Tensor::<D>::zeros([1; D], &handle);
+        let mut values = host(std::mem::replace(tensor, placeholder).inner())?;
         if moments.first.is_empty() {
             moments.first = vec![0.0; values.len()];
             moments.second = vec![0.0; values.len()];
         }
-        apply(&mut values, gradient, moments, step);
-        if dtype == DType::F32 {
-            *tensor = Tensor::<D>::from_data(TensorData::new(values, shape), handle).require_grad();
-        } else {
-            let data = TensorData::new(values.clone(), shape);
-            *tensor = Tensor::<D>::from_data(data, handle).cast(dtype).detach().require_grad();
-            if self.masters.len() <= index {
-                self.masters.resize_with(index + 1, Vec::new);
-            }
-            self.masters[index] = values;
-        }
+        apply(&mut values, gradient, &mut moments, step);
+        *tensor = Tensor::<D>::from_data(TensorData::new(values, shape), &handle).require_grad();
+        *self = Self::Host {
+            moments,
+            master: Vec::new(),
+        };
         Ok(())
     }
 }
@@ -186,14 +324,17 @@ fn apply(values: &mut [f32], gradient: &[f32], moments: &mut Moments, step: Step
         .zip(moments.first.par_chunks_mut(BLOCK))
         .zip(moments.second.par_chunks_mut(BLOCK))
         .for_each(|(((values, gradient), first), second)| {
-            vectorised(#[inline(always)] || {
-                for (((w, g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
-                    let g = g * step.gradient;
-                    *m = step.beta1 * *m + (1.0 - step.beta1) * g;
-                    *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
-                    *w = *w * step.keep - step.rate * *m / (v.sqrt() * step.root + step.epsilon);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (((w, g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+                        let g = g * step.gradient;
+                        *m = step.beta1 * *m + (1.0 - step.beta1) * g;
+                        *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
+                        *w = *w * step.keep - step.rate * *m / (v.sqrt() * step.root + step.epsilon);
+                    }
+                },
+            );
         });
 }
 
@@ -203,10 +344,16 @@ mod tests {
 
     #[test]
     fn three_steps_equal_the_formula_in_double_precision() {
-        let settings = AdamWSettings { weight_decay: 0.1, ..Default::default() };
+        let settings = AdamWSettings {
+            weight_decay: 0.1,
+            ..Default::default()
+        };
         let (mut w, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
         let mut values = vec![0.5f32; 5];
-        let mut moments = Moments { first: vec![0.0; 5], second: vec![0.0; 5] };
+        let mut moments = Moments {
+            first: vec![0.0; 5],
+            second: vec![0.0; 5],
+        };
         for (t, g) in [0.3f64, -0.1, 0.25].into_iter().enumerate() {
             let rate = 1e-2;
             m = 0.9 * m + 0.1 * g;

@@ -15,7 +15,7 @@ use tributary_tensorfile::{Checkpoint, DEFAULT_SHARD_BYTES, DType, ModelLayout, 
 
 use crate::error::{Result, TrainError};
 use crate::metrics::{from_json_lines, to_json_lines};
-use crate::optimizer::{AdamW, Moments};
+use crate::optimizer::Moments;
 use crate::trainer::Trainer;
 
 /// Moments of the optimiser: tensors `first.<parameter>` and `second.<parameter>`.
@@ -94,28 +94,28 @@ impl Trainer {
 
     fn save_moments(&self, publication: &Publication, path: &str) -> Result<()> {
         let parameters = specs(self.config());
-        let moments = self.optimizer.moments();
-        let tensors: Vec<TensorSpec> = ["first", "second"]
-            .iter()
-            .flat_map(|kind| {
-                parameters.iter().zip(moments).filter(|(_, moments)| !moments.first.is_empty()).map(move |(spec, _)| {
-                    TensorSpec { name: format!("{kind}.{}", spec.name), dtype: DType::F32, shape: spec.shape.clone() }
-                })
-            })
-            .collect();
+        let held: Vec<usize> = (0..parameters.len()).filter(|index| self.optimizer.has_moments(*index)).collect();
+        let tensor = |kind: &str, index: &usize| {
+            let spec = &parameters[*index];
+            TensorSpec { name: format!("{kind}.{}", spec.name), dtype: DType::F32, shape: spec.shape.clone() }
+        };
+        let first = held.iter().map(|index| tensor("first", index));
+        let tensors: Vec<TensorSpec> = first.chain(held.iter().map(|index| tensor("second", index))).collect();
         let layout = ModelLayout::plan(&tensors, u64::MAX, &[]).map_err(ModelError::from)?;
         let fail = |source| StoreError::Io { action: "write", at: publication.store().describe(path), source };
         let mut object = publication.writer(path)?;
         for shard in &layout.shards {
             object.write_all(&shard.header).map_err(fail)?;
         }
-        let held = || moments.iter().filter(|moments| !moments.first.is_empty());
-        let values = held().map(|moments| &moments.first).chain(held().map(|moments| &moments.second));
+        let first = held.iter().map(|index| self.optimizer.first_moment(*index));
+        let second = held.iter().map(|index| self.optimizer.second_moment(*index));
         let mut bytes = Vec::new();
-        for block in values.flat_map(|values| values.chunks(1 << 20)) {
-            bytes.resize(block.len() * DType::F32.size(), 0);
-            from_f32(DType::F32, block, &mut bytes).map_err(ModelError::from)?;
-            object.write_all(&bytes).map_err(fail)?;
+        for values in first.chain(second) {
+            for block in values?.chunks(1 << 20) {
+                bytes.resize(block.len() * DType::F32.size(), 0);
+                from_f32(DType::F32, block, &mut bytes).map_err(ModelError::from)?;
+                object.write_all(&bytes).map_err(fail)?;
+            }
         }
         Ok(object.finish()?)
     }
@@ -145,13 +145,11 @@ impl Trainer {
             }
             restored.push(found);
         }
-        let masters = self.optimizer.masters().to_vec();
         self.log = from_json_lines(&folder.get(METRICS_FILE)?)
             .map_err(|error| wrong(format!("{METRICS_FILE}: {error}")))?;
         if self.log.last().map_or(0, |line| line.step) != state.step {
             return Err(wrong(format!("{METRICS_FILE} does not end at step {}", state.step)));
         }
-        self.optimizer = AdamW::restore(self.options().adamw, state.step, restored, masters);
-        Ok(())
+        self.optimizer.resume(state.step, restored)
     }
 }

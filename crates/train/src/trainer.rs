@@ -152,7 +152,7 @@ impl Trainer {
     /// [`TrainError::NotFinite`], after which the trainer must not be saved; what the model gives.
     pub fn step(&mut self) -> Result<StepMetrics> {
         let done = self.step_count();
-        let mut gradients = GradientSum::default();
+        let mut gradients = GradientSum::new(self.decoder.device());
         let (mut sum, mut scored) = (0.0f64, 0u64);
         let mut pieces = Vec::new();
         for _ in 0..self.options.accumulate {
@@ -162,7 +162,7 @@ impl Trainer {
             sum += self.backward(batch, &mut gradients)?;
         }
         let tokens = scored.max(1) as f64;
-        let (loss, norm) = (sum / tokens, gradients.norm() / tokens);
+        let (loss, norm) = (sum / tokens, gradients.norm()? / tokens);
         for (what, value) in [("the loss", loss), ("the gradient norm", norm)] {
             if !value.is_finite() {
                 return Err(TrainError::NotFinite { step: done + 1, what, value, documents: self.name(&pieces) });
@@ -205,10 +205,8 @@ impl Trainer {
     /// # Errors
     /// If the device fails to give the values.
     pub(crate) fn values(&self, index: usize) -> Result<Vec<f32>, ModelError> {
-        match self.optimizer.masters().get(index) {
-            Some(master) => Ok(master.clone()),
-            None => self.decoder.weights.values(index),
-        }
+        let master = self.optimizer.master(index)?;
+        if master.is_empty() { self.decoder.weights.values(index) } else { Ok(master.into_owned()) }
     }
 
     /// ‖θ − θ_start‖² over all parameters, θ rounded to `dtype` as it would be saved; differences and sums in f64.
