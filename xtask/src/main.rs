@@ -1,4 +1,7 @@
-//! Developer commands: `cargo xtask test`.
+//! Developer commands: `cargo xtask test`, `cargo xtask gpu-check`.
+
+mod cuda_check;
+mod gpu_check;
 
 use std::env;
 use std::path::Path;
@@ -7,9 +10,11 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
-    match env::args().nth(1).as_deref() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
         Some("test") => test(),
-        other => bail!("unknown command {other:?}; there is: test"),
+        Some("gpu-check") => gpu_check::gpu_check(&arguments[1..]),
+        other => bail!("unknown command {other:?}; there are: test, gpu-check"),
     }
 }
 
@@ -31,5 +36,5 @@ fn test() -> Result<()> {
     if !status.success() {
         bail!("tests failed");
     }
-    Ok(())
+    cuda_check::cuda_check()
 }
