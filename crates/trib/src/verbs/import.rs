@@ -11,6 +11,7 @@ use crate::exit::Failure;
 use crate::output::{bar, line};
 
 #[derive(Args)]
+#[command(after_long_help = "Examples:\n  trib import model.gguf ckpt/model\n  trib import hf-directory s3://bucket/model --dtype bfloat16")]
 pub(crate) struct Options {
     /// A .gguf file, a llama2.c .bin file (its tok*.bin beside it), or a Hugging Face directory
     source: PathBuf,

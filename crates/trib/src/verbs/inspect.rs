@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use crate::output::line;
 
 #[derive(Args)]
+#[command(after_long_help = "Example:\n  trib inspect ckpt/model --tensors")]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
     model: String,

@@ -7,6 +7,7 @@ use crate::exit::Failure;
 use crate::output::{bar, line};
 
 #[derive(Args)]
+#[command(after_long_help = "Example:\n  trib verify s3://bucket/model")]
 pub(crate) struct Options {
     /// An artifact: a path, file:// or s3://
     artifact: String,
