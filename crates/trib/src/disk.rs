@@ -21,10 +21,16 @@ impl DiskSpace {
     /// Room for a store; `None` if it is not on this machine, or the system does not say.
     pub(crate) fn of(store: &Store) -> Option<Self> {
         let path = store.local_path()?;
-        let at = path.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+        let at = path
+            .ancestors()
+            .find(|folder| folder.is_dir())
+            .unwrap_or(Path::new("/"));
         let found = rustix::fs::statvfs(at).ok()?;
         let free = found.f_bavail.saturating_mul(found.f_frsize);
-        Some(DiskSpace { at: at.to_owned(), free })
+        Some(DiskSpace {
+            at: at.to_owned(),
+            free,
+        })
     }
 
     /// Fails if a plan is expected to write more than there is room for.

@@ -34,7 +34,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), diagnostics: None }
+        Self {
+            code,
+            message: message.into(),
+            diagnostics: None,
+        }
     }
 
     /// Wrong usage that the argument parser cannot see.

@@ -40,15 +40,30 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Finding { name, grade: Grade::Ok, found: found.into(), advice: None }
+        Finding {
+            name,
+            grade: Grade::Ok,
+            found: found.into(),
+            advice: None,
+        }
     }
 
     pub(crate) fn warn(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Finding { name, grade: Grade::Warn, found: found.into(), advice: Some(advice.into()) }
+        Finding {
+            name,
+            grade: Grade::Warn,
+            found: found.into(),
+            advice: Some(advice.into()),
+        }
     }
 
     pub(crate) fn fail(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Finding { name, grade: Grade::Fail, found: found.into(), advice: Some(advice.into()) }
+        Finding {
+            name,
+            grade: Grade::Fail,
+            found: found.into(),
+            advice: Some(advice.into()),
+        }
     }
 }
 
@@ -70,7 +85,14 @@ fn processor(machine: &Machine) -> Finding {
         Some(format!(", {}", line.split_once(':')?.1.trim()))
     });
     let cores = plural(machine.cpus as usize, "logical processor");
-    Finding::ok("processor", format!("{cores}{}, {}", harmless(&model.unwrap_or_default()), machine.system))
+    Finding::ok(
+        "processor",
+        format!(
+            "{cores}{}, {}",
+            harmless(&model.unwrap_or_default()),
+            machine.system
+        ),
+    )
 }
 
 /// The vector instructions that the kernels choose from at run time.
@@ -103,7 +125,10 @@ fn memory(machine: &Machine) -> Finding {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
     });
-    let now = available.map(|kibibytes| kibibytes << 10).unwrap_or(machine.memory).min(machine.memory);
+    let now = available
+        .map(|kibibytes| kibibytes << 10)
+        .unwrap_or(machine.memory)
+        .min(machine.memory);
     let found = format!("{}, {} of it free now", bytes(machine.memory), bytes(now));
     if now < LITTLE_MEMORY {
         return Finding::warn(NAME, found, "close other programs, or keep to small models");
@@ -114,7 +139,11 @@ fn memory(machine: &Machine) -> Finding {
 fn gpu() -> Finding {
     const NAME: &str = "gpu";
     let is_built = cfg!(feature = "cuda");
-    let build = if is_built { "this build has CUDA" } else { "this build has no CUDA" };
+    let build = if is_built {
+        "this build has CUDA"
+    } else {
+        "this build has no CUDA"
+    };
     let names = gpu_names(Path::new("/proc/driver/nvidia/gpus"));
     if names.is_empty() {
         // A device that a container shows without its driver is not usable, but worth a word.
@@ -125,18 +154,28 @@ fn gpu() -> Finding {
                 format!("/dev/nvidia0 is there but no driver; {build}"),
                 "install the NVIDIA driver, or give the container its libraries",
             ),
-            (false, true) => {
-                Finding::warn(NAME, format!("none; {build}"), "use --device cpu, or a machine with an NVIDIA GPU")
-            }
+            (false, true) => Finding::warn(
+                NAME,
+                format!("none; {build}"),
+                "use --device cpu, or a machine with an NVIDIA GPU",
+            ),
             (false, false) => Finding::ok(NAME, format!("none; {build}; the processor is used")),
         };
     }
     let driver = fs::read_to_string("/sys/module/nvidia/version").unwrap_or_else(|_| "unknown".to_owned());
-    let found = harmless(&format!("{}, driver {}; {build}", names.join(", "), driver.trim()));
+    let found = harmless(&format!(
+        "{}, driver {}; {build}",
+        names.join(", "),
+        driver.trim()
+    ));
     if is_built {
         Finding::ok(NAME, found)
     } else {
-        Finding::warn(NAME, found, "build with `cargo build --release --features cuda` to use it")
+        Finding::warn(
+            NAME,
+            found,
+            "build with `cargo build --release --features cuda` to use it",
+        )
     }
 }
 

@@ -54,7 +54,9 @@ pub(crate) fn stdout_width() -> Option<u16> {
 
 /// Columns for what is drawn on stderr.
 pub(crate) fn stderr_width() -> usize {
-    Term::stderr().size_checked().map_or(100, |(_, columns)| usize::from(columns).clamp(60, 140))
+    Term::stderr()
+        .size_checked()
+        .map_or(100, |(_, columns)| usize::from(columns).clamp(60, 140))
 }
 
 /// May bars be drawn?
@@ -64,7 +66,11 @@ pub(crate) fn draws_bars() -> bool {
 
 /// A bar on stderr counting `unit` ("B" for bytes, else a word); silent when stderr is not a terminal.
 pub(crate) fn bar(total: u64, unit: &str) -> ProgressBar {
-    let target = if draws_bars() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if draws_bars() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let template = if unit == "B" {
         "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left".to_owned()
     } else {

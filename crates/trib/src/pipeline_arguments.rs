@@ -30,8 +30,13 @@ pub(crate) fn device_name(text: &str) -> Result<String, String> {
         "" => Some("0"),
         rest => rest.strip_prefix(':'),
     });
-    let is_known = matches!(text, "cpu" | "auto") || index.is_some_and(|index| index.parse::<usize>().is_ok());
-    if is_known { Ok(text.to_owned()) } else { Err("use `cpu`, `cuda:0` or `auto`".to_owned()) }
+    let is_known =
+        matches!(text, "cpu" | "auto") || index.is_some_and(|index| index.parse::<usize>().is_ok());
+    if is_known {
+        Ok(text.to_owned())
+    } else {
+        Err("use `cpu`, `cuda:0` or `auto`".to_owned())
+    }
 }
 
 impl PipelineArguments {
@@ -43,7 +48,8 @@ impl PipelineArguments {
             // A step that reserves a GPU which no job would use waits for nothing.
             machine.gpus = 0;
         }
-        let source = Source::read(&self.file, &self.overrides).map_err(|error| unreadable(&self.file, error))?;
+        let source =
+            Source::read(&self.file, &self.overrides).map_err(|error| unreadable(&self.file, error))?;
         let planned = match &self.store {
             Some(address) => plan_in(source, registry, &machine, Store::open(address)?),
             None => plan(source, registry, &machine),
@@ -60,16 +66,27 @@ fn unreadable(path: &Path, error: PipelineError) -> Failure {
     };
     let is_missing = matches!(&error, PipelineError::Unreadable { source, .. }
         if source.kind() == std::io::ErrorKind::NotFound);
-    let is_document = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let is_document = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|ending| ending == "yaml" || ending == "yml")
+    };
     let entries = is_missing.then(|| std::fs::read_dir(folder).into_iter().flatten().flatten());
-    let mut there: Vec<PathBuf> =
-        entries.into_iter().flatten().map(|entry| entry.path()).filter(is_document).collect();
+    let mut there: Vec<PathBuf> = entries
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_document)
+        .collect();
     there.sort();
     let mut failure = Failure::from(error);
     if is_missing {
         let names: Vec<String> = there.iter().map(|path| path.display().to_string()).collect();
         let there = format!("{} has", folder.display());
-        let advice = suggestion(&path.display().to_string(), &there, names.iter().map(String::as_str));
+        let advice = suggestion(
+            &path.display().to_string(),
+            &there,
+            names.iter().map(String::as_str),
+        );
         failure.add("; ");
         failure.add(&advice.unwrap_or_else(|| "give the path of a pipeline (a YAML document)".to_owned()));
     }
@@ -98,7 +115,11 @@ mod tests {
             let error = Source::read(path, &[]).unwrap_err();
             unreadable(path, error).to_string()
         };
-        assert!(said(&path).contains("give the path of a pipeline"), "{}", said(&path));
+        assert!(
+            said(&path).contains("give the path of a pipeline"),
+            "{}",
+            said(&path)
+        );
         std::fs::write(folder.path().join("quickstart.yaml"), "").unwrap();
         std::fs::write(folder.path().join("other.yaml"), "").unwrap();
         assert!(said(&path).ends_with("quickstart.yaml`?"), "{}", said(&path));

@@ -45,7 +45,10 @@ struct Work {
 impl LiveProgress {
     /// On `target`, which is stderr but for tests.
     pub(crate) fn new(target: ProgressDrawTarget) -> Self {
-        LiveProgress { bars: MultiProgress::with_draw_target(target), steps: Mutex::default() }
+        LiveProgress {
+            bars: MultiProgress::with_draw_target(target),
+            steps: Mutex::default(),
+        }
     }
 
     /// A line that stays.
@@ -56,11 +59,24 @@ impl LiveProgress {
 
     fn begin(&self, step: &str, job: &str) {
         let bar = self.bars.add(ProgressBar::no_length());
-        bar.set_prefix(format!("{:<width$}", shortened(step, NAME_COLUMNS), width = NAME_COLUMNS.min(12)));
+        bar.set_prefix(format!(
+            "{:<width$}",
+            shortened(step, NAME_COLUMNS),
+            width = NAME_COLUMNS.min(12)
+        ));
         bar.enable_steady_tick(TICK);
-        let line = StepLine { bar, work: Work { what: job.to_owned(), ..Work::default() } };
+        let line = StepLine {
+            bar,
+            work: Work {
+                what: job.to_owned(),
+                ..Work::default()
+            },
+        };
         line.draw();
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).insert(step.to_owned(), line);
+        self.steps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(step.to_owned(), line);
     }
 
     /// Changes what a step is at, and draws it.
@@ -73,7 +89,12 @@ impl LiveProgress {
     }
 
     fn end(&self, step: &str) {
-        if let Some(line) = self.steps.lock().unwrap_or_else(PoisonError::into_inner).remove(step) {
+        if let Some(line) = self
+            .steps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(step)
+        {
             line.bar.finish_and_clear();
             self.bars.remove(&line.bar);
         }
@@ -123,18 +144,32 @@ impl Work {
 
     fn hear(&mut self, event: &Event) {
         match event {
-            Event::StepWork { what, total, unit, .. } => {
+            Event::StepWork {
+                what, total, unit, ..
+            } => {
                 let metric = self.metric.take();
                 let (what, unit) = (what.clone(), unit.clone());
-                *self = Work { what, unit, total: *total, metric, ..Work::default() };
+                *self = Work {
+                    what,
+                    unit,
+                    total: *total,
+                    metric,
+                    ..Work::default()
+                };
                 self.pace.note(0.0, 0);
             }
-            Event::StepProgress { done, total, seconds, .. } => {
+            Event::StepProgress {
+                done, total, seconds, ..
+            } => {
                 (self.done, self.total) = (*done, *total);
                 self.pace.note(*seconds, *done);
             }
             Event::StepMetric { name, value, .. } => {
-                if self.metric.as_ref().is_none_or(|(shown, _)| shown == name || name == "loss") {
+                if self
+                    .metric
+                    .as_ref()
+                    .is_none_or(|(shown, _)| shown == name || name == "loss")
+                {
                     self.metric = Some((name.clone(), *value));
                 }
             }
@@ -144,7 +179,11 @@ impl Work {
 }
 
 fn amount(done: u64, unit: &str) -> String {
-    if unit == "bytes" { bytes(done) } else { format!("{} {unit}", count(done)) }
+    if unit == "bytes" {
+        bytes(done)
+    } else {
+        format!("{} {unit}", count(done))
+    }
 }
 
 fn shortened(name: &str, columns: usize) -> String {
@@ -159,7 +198,9 @@ impl Observer for LiveProgress {
     fn event(&self, event: &Event) {
         match event {
             Event::StepStarted { step, job, .. } => return self.begin(step, job),
-            Event::StepWork { step, .. } | Event::StepProgress { step, .. } | Event::StepMetric { step, .. } => {
+            Event::StepWork { step, .. }
+            | Event::StepProgress { step, .. }
+            | Event::StepMetric { step, .. } => {
                 return self.change(step, |work| work.hear(event));
             }
             Event::StepRetrying { step, .. }
@@ -195,11 +236,23 @@ mod tests {
     #[test]
     fn a_line_tells_share_pace_rest_and_loss() {
         let step = || "s".to_owned();
-        let mut work = Work { what: "train.lm".into(), ..Work::default() };
+        let mut work = Work {
+            what: "train.lm".into(),
+            ..Work::default()
+        };
         assert_eq!(work.text(), "train.lm");
-        work.hear(&Event::StepWork { step: step(), what: "train".into(), total: Some(4000), unit: "tokens".into() });
+        work.hear(&Event::StepWork {
+            step: step(),
+            what: "train".into(),
+            total: Some(4000),
+            unit: "tokens".into(),
+        });
         assert_eq!(work.text(), "train 0%");
-        let metric = |name: &str, value| Event::StepMetric { step: step(), name: name.into(), value };
+        let metric = |name: &str, value| Event::StepMetric {
+            step: step(),
+            name: name.into(),
+            value,
+        };
         work.hear(&metric("gradient norm", 1.0));
         work.hear(&metric("loss", 2.34567));
         work.hear(&metric("gradient norm", 2.0));
@@ -213,8 +266,19 @@ mod tests {
         work.hear(&progress(1000, 2.0));
         assert_eq!(work.text(), "train 25%, 500 tokens/s, 6 s left, loss 2.346");
         // The loss stays in sight while something else is done.
-        work.hear(&Event::StepWork { step: step(), what: "save\u{1b}[2J".into(), total: None, unit: "bytes".into() });
-        work.hear(&Event::StepProgress { step: step(), done: 3 << 20, total: None, unit: "bytes".into(), seconds: 1.0 });
+        work.hear(&Event::StepWork {
+            step: step(),
+            what: "save\u{1b}[2J".into(),
+            total: None,
+            unit: "bytes".into(),
+        });
+        work.hear(&Event::StepProgress {
+            step: step(),
+            done: 3 << 20,
+            total: None,
+            unit: "bytes".into(),
+            seconds: 1.0,
+        });
         assert_eq!(work.text(), "save\u{FFFD}[2J 3 MiB, 3 MiB/s, loss 2.346");
     }
 

@@ -49,7 +49,11 @@ mod tests {
         for tenth in 1..=1000 {
             // A hundred a second at first, then fifty.
             let seconds = f64::from(tenth) / 10.0;
-            let done = if tenth <= 500 { 10 * tenth } else { 5000 + 5 * (tenth - 500) };
+            let done = if tenth <= 500 {
+                10 * tenth
+            } else {
+                5000 + 5 * (tenth - 500)
+            };
             pace.note(seconds, 1_000_000 + u64::from(done as u32));
             if tenth == 400 {
                 assert!((pace.per_second().unwrap() - 100.0).abs() < 1e-9);

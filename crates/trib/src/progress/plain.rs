@@ -17,7 +17,10 @@ pub(crate) struct PlainProgress<W> {
 impl<W: Write + Send> PlainProgress<W> {
     /// Onto `to`; only failures if quiet.
     pub(crate) fn new(to: W, is_quiet: bool) -> Self {
-        PlainProgress { to: Mutex::new(to), is_quiet }
+        PlainProgress {
+            to: Mutex::new(to),
+            is_quiet,
+        }
     }
 
     fn write(&self, line: &str) {

@@ -23,20 +23,30 @@ use comfy_table::{ContentArrangement, Table};
 /// A table without lines, its columns two blanks apart, wrapped to `width` columns if that is given.
 fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).force_no_tty().set_header(header.to_vec());
+    table
+        .load_style(NOTHING)
+        .force_no_tty()
+        .set_header(header.to_vec());
     match width {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        Some(width) => table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     table.add_rows(rows);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    table
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 /// Text from outside as a terminal may see it: without control characters, which could move its cursor.
 pub(crate) fn harmless(text: &str) -> String {
     let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
-    text.chars().map(|c| if is_harmful(c) { '\u{FFFD}' } else { c }).collect()
+    text.chars()
+        .map(|c| if is_harmful(c) { '\u{FFFD}' } else { c })
+        .collect()
 }

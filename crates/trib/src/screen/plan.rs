@@ -12,14 +12,29 @@ const SHOWN_INPUTS: usize = 6;
 
 /// A plan as a table with its totals.
 pub(crate) fn plan_page(plan: &Plan, disk: Option<&DiskSpace>, width: Option<u16>) -> String {
-    let mut page = format!("{} ({}), seed {}\n", plan.pipeline, harmless(&plan.file), plan.seed);
-    let _ = writeln!(page, "artifacts in {}, made on {}\n", plan.store, machine(&plan.machine));
+    let mut page = format!(
+        "{} ({}), seed {}\n",
+        plan.pipeline,
+        harmless(&plan.file),
+        plan.seed
+    );
+    let _ = writeln!(
+        page,
+        "artifacts in {}, made on {}\n",
+        plan.store,
+        machine(&plan.machine)
+    );
     let header = ["step", "job", "state", "inputs", "estimate", "resources"];
     page.push_str(&table(&header, plan.steps.iter().map(row).collect(), width));
     page.push('\n');
     page.push_str(&totals(plan));
     if let Some(disk) = disk {
-        let _ = writeln!(page, "{} free on the disk of {}", bytes(disk.free), disk.at.display());
+        let _ = writeln!(
+            page,
+            "{} free on the disk of {}",
+            bytes(disk.free),
+            disk.at.display()
+        );
     }
     page
 }
@@ -86,7 +101,11 @@ fn estimate(estimate: &Estimate) -> String {
     .flatten()
     .collect();
     let note = estimate.note.as_deref().map(harmless);
-    [Some(parts.join(", ")).filter(|text| !text.is_empty()), note].into_iter().flatten().collect::<Vec<_>>().join("\n")
+    [Some(parts.join(", ")).filter(|text| !text.is_empty()), note]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn resources(resources: &Resources) -> String {
@@ -106,7 +125,10 @@ fn totals(plan: &Plan) -> String {
     let parts = [
         (cached, "there already"),
         (run, "will run"),
-        (unknown, "unknown until their inputs exist (they run, unless those turn out as before)"),
+        (
+            unknown,
+            "unknown until their inputs exist (they run, unless those turn out as before)",
+        ),
     ];
     let parts: Vec<String> = parts
         .into_iter()
@@ -119,11 +141,22 @@ fn totals(plan: &Plan) -> String {
         return text;
     }
     let open = || plan.steps.iter().filter(|step| step.state != PlanState::Cached);
-    let silent = open().filter(|step| step.estimate.as_ref().is_none_or(|known| known.bytes_written.is_none())).count();
+    let silent = open()
+        .filter(|step| {
+            step.estimate
+                .as_ref()
+                .is_none_or(|known| known.bytes_written.is_none())
+        })
+        .count();
     let _ = match (bytes_to_write(plan), silent) {
         (0, _) => Ok(()),
         (known, 0) => writeln!(text, "writes about {}", bytes(known)),
-        (known, silent) => writeln!(text, "writes {} and what {} cannot tell yet", bytes(known), plural(silent, "step")),
+        (known, silent) => writeln!(
+            text,
+            "writes {} and what {} cannot tell yet",
+            bytes(known),
+            plural(silent, "step")
+        ),
     };
     let memory = |step: &PlanStep| step.estimate.as_ref().and_then(|known| known.memory);
     if let Some(step) = open().max_by_key(|step| memory(step))

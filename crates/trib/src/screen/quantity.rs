@@ -40,7 +40,11 @@ pub(crate) fn duration(seconds: f64) -> String {
 
 /// As [`duration`], for what is only guessed: `6 s`, `2 min 05 s`.
 pub(crate) fn rough_duration(seconds: f64) -> String {
-    if seconds < 59.5 { format!("{seconds:.0} s") } else { duration(seconds.round()) }
+    if seconds < 59.5 {
+        format!("{seconds:.0} s")
+    } else {
+        duration(seconds.round())
+    }
 }
 
 /// `1,234 tokens/s`, `12.3 MiB/s`, `0.7 steps/s`.
@@ -79,7 +83,16 @@ mod tests {
         assert_eq!(plural(1200, "step"), "1,200 steps");
         let times = [0.004, 9.99, 9.996, 59.94, 59.96, 125.0, 3599.6, 12_000.0, 1e6];
         let said: Vec<String> = times.into_iter().map(duration).collect();
-        let read = ["0.00 s", "9.99 s", "10.0 s", "59.9 s", "1 min 00 s", "2 min 05 s", "1 h 00 min", "3 h 20 min"];
+        let read = [
+            "0.00 s",
+            "9.99 s",
+            "10.0 s",
+            "59.9 s",
+            "1 min 00 s",
+            "2 min 05 s",
+            "1 h 00 min",
+            "3 h 20 min",
+        ];
         assert_eq!(said[..8], read);
         assert_eq!(said[8], "11.6 days");
         assert_eq!(rough_duration(6.4), "6 s");
@@ -93,7 +106,12 @@ mod tests {
     fn four_digits_tell() {
         let values = [0.0, 2.3456, 0.0123456, 1.2345e-5, 12345.6, 99.999, -3.0, 1.5e7];
         let said: Vec<String> = values.into_iter().map(significant).collect();
-        assert_eq!(said, ["0", "2.346", "0.01235", "1.234e-5", "12346", "100.00", "-3.000", "1.500e7"]);
+        assert_eq!(
+            said,
+            [
+                "0", "2.346", "0.01235", "1.234e-5", "12346", "100.00", "-3.000", "1.500e7"
+            ]
+        );
         assert_eq!(significant(f64::NAN), "NaN");
     }
 }

@@ -25,7 +25,10 @@ pub(crate) struct Setting {
 
 /// All settings of a job, nested ones behind the one they belong to.
 pub(crate) fn settings(schema: &Value) -> Vec<Setting> {
-    let mut reader = Reader { root: schema, rows: Vec::new() };
+    let mut reader = Reader {
+        root: schema,
+        rows: Vec::new(),
+    };
     reader.object("", schema, None, 0);
     reader.rows
 }
@@ -38,37 +41,58 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// What a `$ref` points to, and its name.
     fn resolve(&self, schema: &'a Value) -> (&'a Value, Option<&'a str>) {
-        let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { return (schema, None) };
-        let target = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+        let Some(reference) = schema.get("$ref").and_then(Value::as_str) else {
+            return (schema, None);
+        };
+        let target = reference
+            .strip_prefix('#')
+            .and_then(|pointer| self.root.pointer(pointer));
         (target.unwrap_or(schema), reference.rsplit('/').next())
     }
 
     /// The choices of a schema, null left out; the schema itself if it offers none.
     fn choices(&self, schema: &'a Value) -> Vec<&'a Value> {
         let (resolved, _) = self.resolve(schema);
-        let listed = resolved.get("anyOf").or_else(|| resolved.get("oneOf")).and_then(Value::as_array);
+        let listed = resolved
+            .get("anyOf")
+            .or_else(|| resolved.get("oneOf"))
+            .and_then(Value::as_array);
         match listed {
-            Some(choices) => choices.iter().filter(|choice| choice.get("type") != Some(&"null".into())).collect(),
+            Some(choices) => choices
+                .iter()
+                .filter(|choice| choice.get("type") != Some(&"null".into()))
+                .collect(),
             None => vec![schema],
         }
     }
 
     fn object(&mut self, prefix: &str, schema: &'a Value, defaults: Option<&Value>, depth: usize) {
         let (schema, _) = self.resolve(schema);
-        let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
-        let required: Vec<&str> =
-            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+            return;
+        };
+        let required: Vec<&str> = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         for (key, property) in properties {
             // The tag of a variant is named by the setting above it.
             if property.get("const").is_some() {
                 continue;
             }
-            let default = defaults.and_then(|defaults| defaults.get(key)).or_else(|| property.get("default"));
+            let default = defaults
+                .and_then(|defaults| defaults.get(key))
+                .or_else(|| property.get("default"));
             let name = format!("{prefix}{key}");
             let (resolved, definition) = self.resolve(property);
             let described = property.get("description").or_else(|| {
                 // The name of the type says the same.
-                resolved.get("description").filter(|_| name_of(definition).is_none())
+                resolved
+                    .get("description")
+                    .filter(|_| name_of(definition).is_none())
             });
             self.rows.push(Setting {
                 kind: self.kind(property),
@@ -77,7 +101,9 @@ impl<'a> Reader<'a> {
                     Some(default) => shown(default),
                     None => String::new(),
                 },
-                description: described.and_then(Value::as_str).map_or_else(String::new, one_line),
+                description: described
+                    .and_then(Value::as_str)
+                    .map_or_else(String::new, one_line),
                 name: name.clone(),
             });
             if depth < DEEPEST {
@@ -106,10 +132,19 @@ impl<'a> Reader<'a> {
             return shown(fixed);
         }
         if let Some(values) = resolved.get("enum").and_then(Value::as_array) {
-            return values.iter().filter(|value| !value.is_null()).map(shown).collect::<Vec<_>>().join(" | ");
+            return values
+                .iter()
+                .filter(|value| !value.is_null())
+                .map(shown)
+                .collect::<Vec<_>>()
+                .join(" | ");
         }
         if resolved.get("anyOf").or_else(|| resolved.get("oneOf")).is_some() {
-            let kinds: Vec<String> = self.choices(schema).into_iter().map(|choice| self.kind(choice)).collect();
+            let kinds: Vec<String> = self
+                .choices(schema)
+                .into_iter()
+                .map(|choice| self.kind(choice))
+                .collect();
             return kinds.join(" | ");
         }
         match json_type(resolved) {
@@ -127,15 +162,24 @@ impl<'a> Reader<'a> {
 
     fn object_kind(&self, schema: &'a Value) -> String {
         let empty = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        let tag = properties.iter().find_map(|(key, property)| Some((key, property.get("const")?)));
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty);
+        let tag = properties
+            .iter()
+            .find_map(|(key, property)| Some((key, property.get("const")?)));
         if let Some((key, value)) = tag {
             return format!("{{{key}: {}, …}}", shown(value));
         }
-        let values = schema.get("additionalProperties").filter(|values| values.is_object());
+        let values = schema
+            .get("additionalProperties")
+            .filter(|values| values.is_object());
         match (properties.keys().next(), values) {
             // A variant with fields: the one key is its name.
-            (Some(key), _) if properties.len() == 1 && schema.get("required").is_some() => format!("{{{key}: …}}"),
+            (Some(key), _) if properties.len() == 1 && schema.get("required").is_some() => {
+                format!("{{{key}: …}}")
+            }
             (None, Some(values)) => format!("mapping to {}", self.kind(values)),
             _ => "mapping".to_owned(),
         }
@@ -156,7 +200,11 @@ fn json_type(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(name)) => name,
         Some(Value::Array(names)) => {
-            let names: Vec<&str> = names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect();
+            let names: Vec<&str> = names
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|name| *name != "null")
+                .collect();
             let not_text = names.iter().find(|name| **name != "string");
             not_text.or(names.first()).copied().unwrap_or("anything")
         }
@@ -174,7 +222,8 @@ fn range(schema: &Value) -> String {
         bound("minimum", "≥"),
         bound("exclusiveMinimum", ">"),
         // The largest number of a type is no rule of the job.
-        bound("maximum", "≤").filter(|_| schema.get("maximum").and_then(Value::as_u64) < Some(u64::from(u32::MAX))),
+        bound("maximum", "≤")
+            .filter(|_| schema.get("maximum").and_then(Value::as_u64) < Some(u64::from(u32::MAX))),
         bound("exclusiveMaximum", "<"),
     ];
     bounds.into_iter().flatten().collect()

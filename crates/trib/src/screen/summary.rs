@@ -16,10 +16,17 @@ pub(crate) fn summary(steps: &[StepRecord], width: Option<u16>) -> String {
             step.job.clone(),
             status(step.status).to_owned(),
             seconds.map_or_else(String::new, duration),
-            step.artifact.clone().filter(|_| step.digest.is_some()).unwrap_or_default(),
+            step.artifact
+                .clone()
+                .filter(|_| step.digest.is_some())
+                .unwrap_or_default(),
         ]
     };
-    table(&["step", "job", "status", "time", "artifact"], steps.iter().map(row).collect(), width)
+    table(
+        &["step", "job", "status", "time", "artifact"],
+        steps.iter().map(row).collect(),
+        width,
+    )
 }
 
 fn status(status: StepStatus) -> &'static str {

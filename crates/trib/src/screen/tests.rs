@@ -43,7 +43,10 @@ fn regex_of(place: &Playground) -> String {
 
 /// Runs the toys, one at a time so that the log has one order.
 fn run_toys(place: &Playground, listener: &dyn Observer) -> RunReport {
-    let machine = tributary_pipeline::Machine { cpus: 1, ..crate::toys::machine() };
+    let machine = tributary_pipeline::Machine {
+        cpus: 1,
+        ..crate::toys::machine()
+    };
     let source = place.source(&STEPS.replace("RESOURCES", ""));
     let planned = tributary_pipeline::plan(source, &place.toys.registry(), &machine);
     let mut options = RunOptions::new(listener);
@@ -55,10 +58,21 @@ fn run_toys(place: &Playground, listener: &dyn Observer) -> RunReport {
 fn a_plan() {
     let place = Playground::new();
     let steps = STEPS.replace("RESOURCES", ", resources: {cpus: 2, memory: 1GiB}");
-    let disk = DiskSpace { at: "/disk".into(), free: 3 << 30 };
-    assert_screen!("plan", &place, plan_page(&place.plan(&steps).plan, Some(&disk), None));
+    let disk = DiskSpace {
+        at: "/disk".into(),
+        free: 3 << 30,
+    };
+    assert_screen!(
+        "plan",
+        &place,
+        plan_page(&place.plan(&steps).plan, Some(&disk), None)
+    );
     place.run(&steps);
-    assert_screen!("plan_half_done", &place, plan_page(&place.plan(&steps).plan, None, Some(80)));
+    assert_screen!(
+        "plan_half_done",
+        &place,
+        plan_page(&place.plan(&steps).plan, None, Some(80))
+    );
 }
 
 #[test]
@@ -108,7 +122,10 @@ fn events_as_json_lines() {
     let place = Playground::new();
     let mut log = Vec::new();
     let listener = JsonProgress::new(&mut log);
-    listener.event(&Event::StepMessage { step: "a".into(), text: "two\nlines".into() });
+    listener.event(&Event::StepMessage {
+        step: "a".into(),
+        text: "two\nlines".into(),
+    });
     run_toys(&place, &listener);
     drop(listener);
     let log = String::from_utf8(log).unwrap();
@@ -124,7 +141,11 @@ fn outcomes() {
     let place = Playground::new();
     let report = place.run(crate::toys::CHAIN);
     let planned = place.plan(crate::toys::CHAIN);
-    assert_screen!("run_outcome", &place, outcome(&planned, &report, Some("/a/page.html"), None));
+    assert_screen!(
+        "run_outcome",
+        &place,
+        outcome(&planned, &report, Some("/a/page.html"), None)
+    );
     verdict(&report).unwrap();
     let again = place.run(crate::toys::CHAIN);
     assert_screen!("run_nothing_to_do", &place, outcome(&planned, &again, None, None));

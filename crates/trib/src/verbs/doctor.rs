@@ -18,8 +18,10 @@ const DEFAULT_STORE: &str = "ckpt";
 const LITTLE_DISK: u64 = 5 << 30;
 
 #[derive(Args)]
-#[command(after_long_help = "Credentials are looked for where AWS tools look, and never printed.\n\n\
-    Examples:\n  trib doctor\n  trib doctor --store s3://bucket/experiments --json")]
+#[command(
+    after_long_help = "Credentials are looked for where AWS tools look, and never printed.\n\n\
+    Examples:\n  trib doctor\n  trib doctor --store s3://bucket/experiments --json"
+)]
 pub(crate) struct Options {
     /// Also write, read and delete a small object in this store: a path, file:// or s3://
     #[arg(long, value_name = "ADDRESS")]
@@ -39,7 +41,11 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
                 say(format!("probing {} with a small object", store.url()));
                 findings.push(probe(&store));
             }
-            Err(error) => findings.push(Finding::fail("store", error.to_string(), "correct the address or the environment")),
+            Err(error) => findings.push(Finding::fail(
+                "store",
+                error.to_string(),
+                "correct the address or the environment",
+            )),
         },
     }
     if json {
@@ -47,9 +53,16 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     } else {
         text(&doctor_page(&findings))?;
     }
-    let failed: Vec<&str> =
-        findings.iter().filter(|finding| finding.grade == Grade::Fail).map(|finding| finding.name).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failure::unavailable(format!("not usable: {}", failed.join(", ")))) }
+    let failed: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.grade == Grade::Fail)
+        .map(|finding| finding.name)
+        .collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::unavailable(format!("not usable: {}", failed.join(", "))))
+    }
 }
 
 fn disk(store: &Store) -> Finding {
@@ -87,7 +100,9 @@ fn credentials() -> Finding {
 fn probe(store: &Store) -> Finding {
     const NAME: &str = "store";
     // Another doctor at the same place at the same time has another process id, or another machine's clock.
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let time = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let key = format!("trib-doctor-{}-{}", std::process::id(), time.as_nanos());
     let content = key.clone().into_bytes();
     let all = || {
@@ -97,7 +112,10 @@ fn probe(store: &Store) -> Finding {
         Ok::<_, tributary_store::StoreError>(read == content && is_gone)
     };
     match all() {
-        Ok(true) => Finding::ok(NAME, format!("{}: an object was written, read and deleted", store.url())),
+        Ok(true) => Finding::ok(
+            NAME,
+            format!("{}: an object was written, read and deleted", store.url()),
+        ),
         Ok(false) => {
             let found = format!("{}: what was read is not what was written", store.url());
             Finding::fail(NAME, found, "use a store that keeps what it is given")
@@ -109,7 +127,11 @@ fn probe(store: &Store) -> Finding {
             if let Some(source) = std::error::Error::source(&error) {
                 found.push_str(&format!(": {source}"));
             }
-            Finding::fail(NAME, found, "check the address, the credentials (AWS_*), their rights and the network")
+            Finding::fail(
+                NAME,
+                found,
+                "check the address, the credentials (AWS_*), their rights and the network",
+            )
         }
     }
 }

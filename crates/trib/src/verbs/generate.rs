@@ -14,9 +14,11 @@ use crate::output::line;
 use crate::pipeline_arguments::device_name;
 
 #[derive(Args)]
-#[command(after_long_help = "The text appears as it is made; with --json, whole at the end. The same seed gives the same text.\n\n\
+#[command(
+    after_long_help = "The text appears as it is made; with --json, whole at the end. The same seed gives the same text.\n\n\
     Examples:\n  trib generate ckpt/model --prompt 'Once upon a time'\n  \
-    trib generate ckpt/model --prompt 'What is 2+3?' --chat --temperature 0.7 --top-p 0.9 --seed 1 --json")]
+    trib generate ckpt/model --prompt 'What is 2+3?' --chat --temperature 0.7 --top-p 0.9 --seed 1 --json"
+)]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
     model: String,
@@ -100,12 +102,18 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
-    let value = text.parse().ok().filter(|value: &f32| value.is_finite() && *value >= 0.0);
+    let value = text
+        .parse()
+        .ok()
+        .filter(|value: &f32| value.is_finite() && *value >= 0.0);
     value.ok_or_else(|| "give 0 (always the most likely token) or a positive number".to_owned())
 }
 
 fn probability(text: &str) -> Result<f32, String> {
-    let value = text.parse().ok().filter(|value: &f32| *value > 0.0 && *value <= 1.0);
+    let value = text
+        .parse()
+        .ok()
+        .filter(|value: &f32| *value > 0.0 && *value <= 1.0);
     value.ok_or_else(|| "give a number above 0, at most 1".to_owned())
 }
 
@@ -120,7 +128,9 @@ fn prompt_tokens(options: &Options, tokenizer: &Tokenizer) -> Result<Vec<u32>, F
     };
     match (tokens.is_empty(), tokenizer.bos()) {
         (true, Some(bos)) => Ok(vec![bos]),
-        (true, None) => Err(Failure::data("the prompt is empty and the tokenizer has no token to begin with")),
+        (true, None) => Err(Failure::data(
+            "the prompt is empty and the tokenizer has no token to begin with",
+        )),
         _ => Ok(tokens),
     }
 }

@@ -9,10 +9,12 @@ use crate::pipeline_arguments::PipelineArguments;
 use crate::screen::plan_page;
 
 #[derive(Args)]
-#[command(after_long_help = "Everything that can be found wrong without doing the work is found, all at once, each with its \
+#[command(
+    after_long_help = "Everything that can be found wrong without doing the work is found, all at once, each with its \
     place: unknown keys, wrong types, missing files, cycles, shapes that do not fit, a disk too small.\n\n\
     Examples:\n  trib plan pipelines/quickstart.yaml\n  \
-    trib plan pipelines/quickstart.yaml --set seed=3 --store s3://bucket/experiments --json")]
+    trib plan pipelines/quickstart.yaml --set seed=3 --store s3://bucket/experiments --json"
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     pipeline: PipelineArguments,

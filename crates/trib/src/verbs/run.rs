@@ -22,11 +22,13 @@ use crate::screen::{harmless, plural, summary};
 const STOPPED: i32 = 75;
 
 #[derive(Args)]
-#[command(after_long_help = "Steps whose artifacts are there already are not made again, so a run that failed, was stopped or \
+#[command(
+    after_long_help = "Steps whose artifacts are there already are not made again, so a run that failed, was stopped or \
     killed goes on where it was when it is started again. Ctrl-C stops at the next safe point; once more, at once.\n\n\
     Examples:\n  trib run pipelines/quickstart.yaml\n  \
     trib run pipelines/quickstart.yaml --set seed=3 --set steps.base.with.steps=50\n  \
-    trib run pipelines/quickstart.yaml --store s3://bucket/experiments --json")]
+    trib run pipelines/quickstart.yaml --store s3://bucket/experiments --json"
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     pipeline: PipelineArguments,
@@ -80,12 +82,20 @@ fn stop_on_signal(cancellation: CancellationToken, progress: Arc<dyn Progress>) 
 }
 
 /// What stdout shows at the end.
-pub(crate) fn outcome(planned: &Planned, report: &RunReport, page: Option<&str>, width: Option<u16>) -> String {
+pub(crate) fn outcome(
+    planned: &Planned,
+    report: &RunReport,
+    page: Option<&str>,
+    width: Option<u16>,
+) -> String {
     let plan = &planned.plan;
     let mut shown = match &report.run {
         None => {
             let steps = plural(plan.steps.len(), "step");
-            format!("nothing to do: {steps} of {} in {} already\n", plan.pipeline, plan.store)
+            format!(
+                "nothing to do: {steps} of {} in {} already\n",
+                plan.pipeline, plan.store
+            )
         }
         Some(run) => format!("{}\nrun {run} in {}\n", summary(&report.steps, width), plan.store),
     };
@@ -102,18 +112,25 @@ pub(crate) fn verdict(report: &RunReport) -> Result<(), Failure> {
     match report.status {
         RunStatus::Done => Ok(()),
         RunStatus::Cancelled => {
-            let open = report.steps.len() - ended(StepStatus::Done).count() - ended(StepStatus::Cached).count();
+            let open =
+                report.steps.len() - ended(StepStatus::Done).count() - ended(StepStatus::Cached).count();
             let message = format!("stopped with {} left; {again}", plural(open, "step"));
             Err(Failure::of_class(report.exit_code(), message))
         }
         RunStatus::Failed => {
             let failures: Vec<String> = ended(StepStatus::Failed).map(failure).collect();
-            Err(Failure::of_class(report.exit_code(), format!("{}; {again}", failures.join("\n"))))
+            Err(Failure::of_class(
+                report.exit_code(),
+                format!("{}; {again}", failures.join("\n")),
+            ))
         }
     }
 }
 
 fn failure(step: &StepRecord) -> String {
-    let message = step.error.as_ref().map_or("unknown", |error| error.message.as_str());
+    let message = step
+        .error
+        .as_ref()
+        .map_or("unknown", |error| error.message.as_str());
     format!("step {} ({}) failed: {}", step.step, step.job, harmless(message))
 }
