@@ -172,7 +172,7 @@ pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'
 }
 
 /// `did you mean …?`, or the list of what there is, or nothing.
-pub(crate) fn suggestion<'a>(
+pub fn suggestion<'a>(
     written: &str,
     what: &str,
     candidates: impl IntoIterator<Item = &'a str>,

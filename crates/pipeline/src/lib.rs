@@ -52,7 +52,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use error::PipelineError;
 pub use event::{Event, NoObserver, Observer};
 pub use figure::{FIGURES, Figure, Level, Line, Note, Score};
-pub use finding::{Finding, Rule};
+pub use finding::{Finding, Rule, suggestion};
 pub use graph::step_seed;
 pub use history::RunHistory;
 pub use input::{InputRef, ReferenceError, is_identifier};

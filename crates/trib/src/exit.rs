@@ -14,10 +14,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use serde_json::json;
 use tributary_data::Error as DataError;
 use tributary_evaluate::EvaluateError;
 use tributary_jobs::ImportError;
 use tributary_model::ModelError;
+use tributary_pipeline::{Diagnostics, PipelineError};
 use tributary_store::StoreError;
 use tributary_tensorfile::TensorFileError;
 
@@ -26,29 +28,87 @@ use tributary_tensorfile::TensorFileError;
 pub(crate) struct Failure {
     code: u8,
     message: String,
+    /// What is wrong with a pipeline, with places.
+    diagnostics: Option<Box<Diagnostics>>,
 }
 
 impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            diagnostics: None,
+        }
+    }
+
+    /// Wrong usage that the argument parser cannot see.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(2, message)
+    }
+
     /// Bad data.
     pub(crate) fn data(message: impl Into<String>) -> Self {
-        Self { code: 65, message: message.into() }
+        Self::new(65, message)
+    }
+
+    /// A device or service that is not there.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(69, message)
+    }
+
+    /// Input or output that failed, or would.
+    pub(crate) fn io(message: impl Into<String>) -> Self {
+        Self::new(74, message)
     }
 
     /// Bad configuration.
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
-        Self { code: 78, message: message.into() }
+        Self::new(78, message)
+    }
+
+    /// Of a class that a run or a report has decided.
+    pub(crate) fn of_class(code: i32, message: impl Into<String>) -> Self {
+        Self::new(u8::try_from(code).unwrap_or(1), message)
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn add(&mut self, advice: &str) {
+        self.message.push_str(advice);
+    }
+
+    /// Whoever read our output wants no more of it (`trib jobs | head -1`): no failure, and nothing to say.
+    fn closed_output() -> Self {
+        Self::new(0, "")
     }
 
     /// Prints the failure (to stderr; as JSON if asked) and gives its code.
     pub(crate) fn report(self, json: bool) -> ExitCode {
-        let mut stderr = std::io::stderr().lock();
-        // If stderr is closed there is nobody left to tell.
-        let _ = if json {
-            writeln!(stderr, "{}", serde_json::json!({"error": self.message, "code": self.code}))
-        } else {
-            writeln!(stderr, "error: {}", self.message)
-        };
+        if self.code != 0 {
+            // If stderr is closed there is nobody left to tell.
+            let _ = writeln!(std::io::stderr().lock(), "{}", self.text(json));
+        }
         ExitCode::from(self.code)
+    }
+
+    fn text(&self, json: bool) -> String {
+        if json {
+            let mut object = json!({"error": self.message, "code": self.code});
+            if let Some(diagnostics) = &self.diagnostics {
+                object["diagnostics"] = diagnostics.to_json();
+            }
+            return object.to_string();
+        }
+        let drawn = self.diagnostics.as_ref().map(|diagnostics| {
+            let drawn = diagnostics.render(crate::output::stderr_width(), console::colors_enabled_stderr());
+            format!("{drawn}\n")
+        });
+        format!("{}error: {}", drawn.unwrap_or_default(), self.message)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -74,7 +134,7 @@ impl From<TensorFileError> for Failure {
             TensorFileError::Read { source, .. } if source.kind() != std::io::ErrorKind::NotFound => 74,
             _ => 65,
         };
-        Self { code, message: chain(&error) }
+        Self::new(code, chain(&error))
     }
 }
 
@@ -83,10 +143,10 @@ impl From<StoreError> for Failure {
         let code = match &error {
             StoreError::Address { .. } | StoreError::UnsafePath { .. } => 78,
             StoreError::NotFound { .. } | StoreError::Manifest { .. } | StoreError::Damaged { .. } => 65,
-            error if error.is_transient() => 75,
+            error if error.is_transient() => 69,
             _ => 74,
         };
-        Self { code, message: chain(&error) }
+        Self::new(code, chain(&error))
     }
 }
 
@@ -95,8 +155,8 @@ impl From<ModelError> for Failure {
         match error {
             ModelError::Files(error) => error.into(),
             ModelError::Store(error) => error.into(),
-            ModelError::Device { .. } => Self { code: 69, message: chain(&error) },
-            _ => Self { code: 65, message: chain(&error) },
+            ModelError::Device { .. } => Self::new(69, chain(&error)),
+            _ => Self::new(65, chain(&error)),
         }
     }
 }
@@ -105,8 +165,8 @@ impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         match error {
             DataError::Store(error) => error.into(),
-            DataError::Option { .. } => Self { code: 78, message: chain(&error) },
-            _ => Self { code: 65, message: chain(&error) },
+            DataError::Option { .. } => Self::new(78, chain(&error)),
+            _ => Self::new(65, chain(&error)),
         }
     }
 }
@@ -116,7 +176,7 @@ impl From<EvaluateError> for Failure {
         match error {
             EvaluateError::Model(error) => error.into(),
             EvaluateError::Data(error) => error.into(),
-            _ => Self { code: 65, message: chain(&error) },
+            _ => Self::new(65, chain(&error)),
         }
     }
 }
@@ -126,13 +186,27 @@ impl From<ImportError> for Failure {
         match error {
             ImportError::Source(error) => error.into(),
             ImportError::Store(error) => error.into(),
-            _ => Self { code: 78, message: chain(&error) },
+            _ => Self::new(78, chain(&error)),
         }
     }
 }
 
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        let mut failure = Self::of_class(error.exit_code(), chain(&error));
+        if let PipelineError::Document(diagnostics) = error {
+            failure.diagnostics = Some(diagnostics);
+        }
+        failure
+    }
+}
+
+/// Only our own output is written without a library between that would name the place.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self { code: 74, message: chain(&error) }
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::closed_output();
+        }
+        Self::new(74, format!("cannot write the output: {}", chain(&error)))
     }
 }

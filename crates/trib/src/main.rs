@@ -1,26 +1,60 @@
 //! `trib`: arguments in, one verb run, its outcome on stdout, talk on stderr, an exit code that tells what to do.
 
+mod disk;
 mod exit;
+mod machine;
 mod output;
+mod pipeline_arguments;
+mod progress;
+mod report_page;
+mod screen;
 mod verbs;
 
+#[cfg(test)]
+#[path = "../../pipeline/tests/toys/mod.rs"]
+mod toys;
+
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+
+use crate::exit::Failure;
 
 /// Trains, merges and evaluates language-model checkpoints; every artifact is verified, locally or in S3.
 #[derive(Parser)]
-#[command(name = "trib", version, about, propagate_version = true)]
+#[command(
+    name = "trib",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 110,
+    after_help = "`trib VERB --help` explains a verb and gives an example.\n\
+                  Exit codes: 0 done, 1 bug, 2 usage, 65 bad data, 69 unavailable, 74 input or output, \
+                  75 try again, 78 bad configuration."
+)]
 struct Arguments {
-    /// Print the outcome as JSON on stdout
+    /// Print the outcome as JSON on stdout, errors as JSON on stderr
     #[arg(long, global = true)]
     json: bool,
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Run a pipeline: make every artifact that is not there yet
+    Run(verbs::run::Options),
+    /// Check a pipeline and show what a run would do, without doing it
+    Plan(verbs::plan::Options),
+    /// List the kinds of jobs, or the settings of one
+    Jobs(verbs::jobs::Options),
+    /// Print the JSON schema of pipeline documents, for editors
+    Schema(verbs::schema::Options),
     /// Publish a GGUF file, a llama2.c checkpoint or a Hugging Face directory as an artifact
     Import(verbs::import::Options),
     /// Show what a model directory or artifact holds
@@ -31,20 +65,46 @@ enum Verb {
     Evaluate(verbs::evaluate::Options),
     /// Continue a text
     Generate(verbs::generate::Options),
+    /// Look at this machine: processor, memory, GPU, disk, object storage
+    Doctor(verbs::doctor::Options),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     let json = arguments.json;
+    if arguments.quiet {
+        output::silence_talk();
+    }
     let outcome = match arguments.verb {
+        Verb::Run(options) => verbs::run::run(&options, json),
+        Verb::Plan(options) => verbs::plan::run(&options, json),
+        Verb::Jobs(options) => verbs::jobs::run(&options, json),
+        Verb::Schema(options) => verbs::schema::run(&options),
         Verb::Import(options) => verbs::import::run(&options, json),
         Verb::Inspect(options) => verbs::inspect::run(&options, json),
         Verb::Verify(options) => verbs::verify::run(&options, json),
         Verb::Evaluate(options) => verbs::evaluate::run(&options, json),
         Verb::Generate(options) => verbs::generate::run(&options, json),
+        Verb::Doctor(options) => verbs::doctor::run(&options, json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }
+}
+
+/// Arguments that do not parse, or a question for help, which is none.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let asks = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let wants_json = std::env::args_os().any(|argument| argument == OsStr::new("--json"));
+    if wants_json && !asks {
+        let text = error.to_string();
+        return Failure::usage(text.trim().trim_start_matches("error: ")).report(true);
+    }
+    // If nobody reads, there is nobody left to tell.
+    let _ = error.print();
+    ExitCode::from(if asks { 0 } else { 2 })
 }

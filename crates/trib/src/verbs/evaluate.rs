@@ -9,8 +9,16 @@ use tributary_store::Store;
 
 use crate::exit::Failure;
 use crate::output::{bar, line};
+use crate::pipeline_arguments::device_name;
 
 #[derive(Args)]
+#[command(
+    after_long_help = "Running text is scored whole; of prompts with completions and of conversations, only what the \
+    model would have to say is.\n\n\
+    Examples:\n  trib evaluate ckpt/model --data held-out.txt\n  \
+    trib evaluate s3://bucket/model --data a.jsonl --data b.parquet --metrics nll --json\n  \
+    trib evaluate ckpt/model --data held-out.txt --per-token --context 512 --json"
+)]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
     model: String,
@@ -27,25 +35,46 @@ pub(crate) struct Options {
     #[arg(long)]
     context: Option<usize>,
     /// cpu, cuda:N or auto
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = device_name)]
     device: String,
 }
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
+    if options.per_token && !json {
+        return Err(Failure::usage(
+            "--per-token needs --json: a table of every token is nothing to read",
+        ));
+    }
+    if options.context.is_some_and(|context| context < 2) {
+        let message = "--context must be at least 2: one token to read and one to predict";
+        return Err(Failure::usage(message));
+    }
     let device: Device = options.device.parse()?;
+    // A missing file is found before the first one is scored.
+    let records: Vec<_> = options
+        .data
+        .iter()
+        .map(|data| Source::open(data)?.records())
+        .collect::<Result<_, _>>()?;
     let store = Store::open(&options.model)?;
     let tokenizer = Tokenizer::load(&store)?;
     let decoder = Decoder::load(&store.directory(), device)?;
-    let context = options.context.unwrap_or(decoder.config().max_positions.min(2048));
-    if context < 2 {
-        return Err(Failure::configuration("--context must be at least 2: one token to read and one to predict"));
-    }
-    let settings = LikelihoodOptions { context, ..LikelihoodOptions::default() };
+    let context = options
+        .context
+        .unwrap_or(decoder.config().max_positions.min(2048));
+    let settings = LikelihoodOptions {
+        context,
+        ..LikelihoodOptions::default()
+    };
     let mut results = Vec::new();
-    for data in &options.data {
+    for (data, records) in options.data.iter().zip(records) {
         // Prompts are given, so only completions and answers are scored; running text is scored whole.
-        let how = TokenizeOptions { add_eos: false, completion_only: true, ..TokenizeOptions::default() };
-        let documents = tokenize(Source::open(data)?.records()?, &tokenizer, &how)?;
+        let how = TokenizeOptions {
+            add_eos: false,
+            completion_only: true,
+            ..TokenizeOptions::default()
+        };
+        let documents = tokenize(records, &tokenizer, &how)?;
         let bar = bar(0, "tokens");
         let scored = likelihood(&decoder, &documents, &settings, &mut |done, all| {
             bar.set_length(all);
@@ -55,13 +84,20 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         bar.finish_and_clear();
         if !json {
             let total = &scored.total;
-            let error = total.nll_stderr.map(|error| format!(" ± {error:.4}")).unwrap_or_default();
+            let error = total
+                .nll_stderr
+                .map(|error| format!(" ± {error:.4}"))
+                .unwrap_or_default();
             line(format!(
                 "{data}: nll {:.4}{error} nats a token, perplexity {:.3}, {} tokens in {} document(s)",
                 total.nll, total.perplexity, total.tokens, total.documents
             ))?;
         }
-        let documents = if options.per_token { Some(per_token(&documents, &scored)) } else { None };
+        let documents = if options.per_token {
+            Some(per_token(&documents, &scored))
+        } else {
+            None
+        };
         results.push(json!({"data": data, "nll": scored.total, "documents": documents}));
     }
     if json {
@@ -73,7 +109,10 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
 /// Token ids and their negative log-likelihoods, null where not scored.
 fn per_token(documents: &[tributary_data::Document], scored: &ScoredDocuments) -> Value {
     let list = documents.iter().zip(&scored.tokens).map(|(document, scores)| {
-        let scores: Vec<Option<f32>> = scores.iter().map(|score| (!score.is_nan()).then_some(*score)).collect();
+        let scores: Vec<Option<f32>> = scores
+            .iter()
+            .map(|score| (!score.is_nan()).then_some(*score))
+            .collect();
         json!({"id": document.id, "tokens": document.tokens, "nll": scores})
     });
     list.collect()

@@ -11,8 +11,14 @@ use tributary_store::Store;
 
 use crate::exit::Failure;
 use crate::output::line;
+use crate::pipeline_arguments::device_name;
 
 #[derive(Args)]
+#[command(
+    after_long_help = "The text appears as it is made; with --json, whole at the end. The same seed gives the same text.\n\n\
+    Examples:\n  trib generate ckpt/model --prompt 'Once upon a time'\n  \
+    trib generate ckpt/model --prompt 'What is 2+3?' --chat --temperature 0.7 --top-p 0.9 --seed 1 --json"
+)]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
     model: String,
@@ -23,13 +29,13 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 128)]
     max_new_tokens: usize,
     /// 0 always takes the most likely token
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = temperature)]
     temperature: f32,
     /// Draw from this many of the most likely tokens only; 0: from all
     #[arg(long, default_value_t = 0)]
     top_k: usize,
     /// Draw from the most likely tokens that together have this probability only
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = probability)]
     top_p: f32,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
@@ -38,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long)]
     chat: bool,
     /// cpu, cuda:N or auto
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = device_name)]
     device: String,
 }
 
@@ -95,6 +101,22 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     }))
 }
 
+fn temperature(text: &str) -> Result<f32, String> {
+    let value = text
+        .parse()
+        .ok()
+        .filter(|value: &f32| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "give 0 (always the most likely token) or a positive number".to_owned())
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    let value = text
+        .parse()
+        .ok()
+        .filter(|value: &f32| *value > 0.0 && *value <= 1.0);
+    value.ok_or_else(|| "give a number above 0, at most 1".to_owned())
+}
+
 fn prompt_tokens(options: &Options, tokenizer: &Tokenizer) -> Result<Vec<u32>, Failure> {
     let tokens = if options.chat {
         let template = tokenizer.chat_template().ok_or_else(|| {
@@ -106,7 +128,9 @@ fn prompt_tokens(options: &Options, tokenizer: &Tokenizer) -> Result<Vec<u32>, F
     };
     match (tokens.is_empty(), tokenizer.bos()) {
         (true, Some(bos)) => Ok(vec![bos]),
-        (true, None) => Err(Failure::data("the prompt is empty and the tokenizer has no token to begin with")),
+        (true, None) => Err(Failure::data(
+            "the prompt is empty and the tokenizer has no token to begin with",
+        )),
         _ => Ok(tokens),
     }
 }

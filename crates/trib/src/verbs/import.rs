@@ -11,6 +11,9 @@ use crate::exit::Failure;
 use crate::output::{bar, line};
 
 #[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  trib import model.gguf ckpt/model\n  trib import hf-directory s3://bucket/model --dtype bfloat16"
+)]
 pub(crate) struct Options {
     /// A .gguf file, a llama2.c .bin file (its tok*.bin beside it), or a Hugging Face directory
     source: PathBuf,
@@ -26,7 +29,10 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let out = Store::open(&options.out)?;
-    let settings = ImportSettings { dtype: options.dtype.clone(), shard_bytes: options.shard_bytes };
+    let settings = ImportSettings {
+        dtype: options.dtype.clone(),
+        shard_bytes: options.shard_bytes,
+    };
     let bar = bar(0, "B");
     let imported = import(&options.source, &out, &settings, &|progress| {
         bar.set_length(progress.total);
@@ -39,6 +45,14 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         let outcome = json!({"artifact": out.url(), "digest": digest, "cached": imported.cached, "facts": manifest.facts});
         return line(outcome);
     }
-    let how = if imported.cached { "is there already" } else { "published" };
-    line(format!("{} {how}: {} parameters, digest {digest}", out.url(), manifest.facts["parameters"]))
+    let how = if imported.cached {
+        "is there already"
+    } else {
+        "published"
+    };
+    line(format!(
+        "{} {how}: {} parameters, digest {digest}",
+        out.url(),
+        manifest.facts["parameters"]
+    ))
 }

@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use crate::output::line;
 
 #[derive(Args)]
+#[command(after_long_help = "Example:\n  trib inspect ckpt/model --tensors")]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
     model: String,
@@ -24,7 +25,12 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let checkpoint = Checkpoint::open(&directory)?;
     let config = load_config(&directory)?;
     let artifact = Artifact::try_open(&store)?;
-    let tensors = || checkpoint.tensors().iter().map(|tensor| (tensor, format!("{:?}", tensor.shape)));
+    let tensors = || {
+        checkpoint
+            .tensors()
+            .iter()
+            .map(|tensor| (tensor, format!("{:?}", tensor.shape)))
+    };
     if json {
         let mut outcome = json!({
             "model": store.url(), "parameters": checkpoint.parameters(), "bytes": checkpoint.total_bytes(),
@@ -46,7 +52,12 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     ))?;
     line(format!(
         "  {} layers of width {}, {} heads ({} key-value), vocabulary {}, context {}",
-        config.layers, config.hidden_size, config.heads, config.kv_heads, config.vocab_size, config.max_positions
+        config.layers,
+        config.hidden_size,
+        config.heads,
+        config.kv_heads,
+        config.vocab_size,
+        config.max_positions
     ))?;
     match artifact {
         Some(artifact) => line(format!("  artifact {}", artifact.manifest().digest()))?,
@@ -54,7 +65,11 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     }
     if options.tensors {
         for (tensor, shape) in tensors() {
-            line(format!("  {:<5} {shape:<18} {}", tensor.dtype.name(), tensor.name))?;
+            line(format!(
+                "  {:<5} {shape:<18} {}",
+                tensor.dtype.name(),
+                tensor.name
+            ))?;
         }
     }
     Ok(())

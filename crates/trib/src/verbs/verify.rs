@@ -7,6 +7,7 @@ use crate::exit::Failure;
 use crate::output::{bar, line};
 
 #[derive(Args)]
+#[command(after_long_help = "Example:\n  trib verify s3://bucket/model")]
 pub(crate) struct Options {
     /// An artifact: a path, file:// or s3://
     artifact: String,
@@ -19,11 +20,25 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let report = artifact.verify(Depth::Full, &|progress| bar.set_position(progress.bytes))?;
     bar.finish_and_clear();
     if json {
-        line(serde_json::json!({"artifact": store.url(), "whole": report.problems.is_empty(), "report": report}))?;
+        line(
+            serde_json::json!({"artifact": store.url(), "whole": report.problems.is_empty(), "report": report}),
+        )?;
     }
     if report.problems.is_empty() {
-        return if json { Ok(()) } else { line(format!("{}: whole", store.url())) };
+        return if json {
+            Ok(())
+        } else {
+            line(format!("{}: whole", store.url()))
+        };
     }
-    let faults: Vec<String> = report.problems.iter().map(|problem| format!("{problem:?}")).collect();
-    Err(Failure::data(format!("{} is damaged:\n{}", store.url(), faults.join("\n"))))
+    let faults: Vec<String> = report
+        .problems
+        .iter()
+        .map(|problem| format!("{problem:?}"))
+        .collect();
+    Err(Failure::data(format!(
+        "{} is damaged:\n{}",
+        store.url(),
+        faults.join("\n")
+    )))
 }
