@@ -27,8 +27,6 @@ use crate::exit::Failure;
 #[command(
     name = "trib",
     version,
-    about,
-    propagate_version = true,
     max_term_width = 110,
     after_help = "`trib VERB --help` explains a verb and gives an example.\n\
                   Exit codes: 0 done, 1 bug, 2 usage, 65 bad data, 69 unavailable, 74 input or output, \
@@ -36,10 +34,10 @@ use crate::exit::Failure;
 )]
 struct Arguments {
     /// Print the outcome as JSON on stdout, errors as JSON on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     /// Say nothing on stderr but errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Global options")]
     quiet: bool,
     #[command(subcommand)]
     verb: Verb,

@@ -106,7 +106,7 @@ fn a_value_of_the_wrong_type_is_refused() {
 fn a_missing_file_is_refused() {
     let rest = "  - {id: t, job: train.tokenizer, with: {data: [{source: none.jsonl}]}}\n";
     let (_, json) = refused(&steps(rest), &[], 78);
-    let found = first(&json, "missing_input", 5, 60);
+    let found = first(&json, "missing_input", 5, 58);
     assert_eq!(found["text"], "none.jsonl");
 }
 
@@ -118,7 +118,7 @@ fn a_cycle_is_refused() {
         words.contains("these steps wait for each other: a → b → a"),
         "{words}"
     );
-    first(&json, "cycle", 5, 34);
+    first(&json, "cycle", 5, 33);
 }
 
 #[test]
@@ -142,7 +142,11 @@ fn everything_wrong_is_told_at_once() {
         .collect();
     assert_eq!(
         codes,
-        ["pipeline::unknown_job", "pipeline::duplicate_step"],
+        [
+            "pipeline::unknown_job",
+            "pipeline::duplicate_step",
+            "pipeline::check"
+        ],
         "{json:#}"
     );
 }
@@ -256,7 +260,7 @@ fn a_run_and_then_nothing_to_do() {
     let again = run(folder.path(), &["run", "p.yaml", "--quiet"]);
     assert_eq!((again.status.code(), stderr(&again).as_str()), (Some(0), ""));
     assert!(
-        stdout(&again).starts_with("nothing to do: 2 steps of e2e are in "),
+        stdout(&again).starts_with("nothing to do: e2e has 2 steps, all of them in "),
         "{}",
         stdout(&again)
     );

@@ -13,6 +13,7 @@ mod sentence;
 pub(crate) use json::JsonProgress;
 pub(crate) use live::LiveProgress;
 pub(crate) use plain::PlainProgress;
+pub(crate) use sentence::ending;
 
 use tributary_pipeline::Observer;
 

@@ -50,12 +50,7 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
         Event::StepSkipped { step, because } => format!("{step}: skipped, {because}"),
         Event::StepCancelled { step } => format!("{step}: stopped at a safe point"),
         Event::RunFinished { run, status, seconds } => {
-            let how = match status {
-                RunStatus::Done => "done",
-                RunStatus::Failed => "failed",
-                RunStatus::Cancelled => "stopped",
-            };
-            format!("run {run}: {how} after {}", duration(*seconds))
+            format!("run {run}: {} after {}", ending(*status), duration(*seconds))
         }
         _ => return None,
     };
@@ -65,4 +60,13 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
 /// `bad input` for `bad_input`.
 fn kind(error: &StepFailure) -> String {
     error.kind.replace('_', " ")
+}
+
+/// How a run ended.
+pub(crate) fn ending(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Done => "done",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "stopped",
+    }
 }

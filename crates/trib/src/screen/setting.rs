@@ -3,7 +3,7 @@
 //! Follows what `schemars` makes of settings types: `$ref`, `anyOf` with null for an option, `oneOf` for choices,
 //! objects for structs and for variants with fields. Anything else is named by its JSON type.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::harmless;
 
@@ -29,8 +29,16 @@ pub(crate) fn settings(schema: &Value) -> Vec<Setting> {
         root: schema,
         rows: Vec::new(),
     };
-    reader.object("", schema, None, 0);
+    reader.object("", schema, None, Place::default());
     reader.rows
+}
+
+/// Where an object stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    depth: usize,
+    /// Is it one of several things that may be written?
+    is_choice: bool,
 }
 
 struct Reader<'a> {
@@ -57,17 +65,19 @@ impl<'a> Reader<'a> {
             .get("anyOf")
             .or_else(|| resolved.get("oneOf"))
             .and_then(Value::as_array);
-        match listed {
-            Some(choices) => choices
-                .iter()
-                .filter(|choice| choice.get("type") != Some(&"null".into()))
-                .collect(),
-            None => vec![schema],
-        }
+        let Some(listed) = listed else { return vec![schema] };
+        let is_something = |choice: &&Value| choice.get("type") != Some(&"null".into());
+        listed
+            .iter()
+            .filter(is_something)
+            .flat_map(|choice| self.choices(choice))
+            .collect()
     }
 
-    fn object(&mut self, prefix: &str, schema: &'a Value, defaults: Option<&Value>, depth: usize) {
+    /// Rows for the keys of an object; for a variant of a choice, that is its name or its fields.
+    fn object(&mut self, prefix: &str, schema: &'a Value, defaults: Option<&Value>, place: Place) {
         let (schema, _) = self.resolve(schema);
+        let variant = variant_name(schema).filter(|_| place.is_choice);
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
             return;
         };
@@ -88,8 +98,11 @@ impl<'a> Reader<'a> {
                 .or_else(|| property.get("default"));
             let name = format!("{prefix}{key}");
             let (resolved, definition) = self.resolve(property);
-            let described = property.get("description").or_else(|| {
-                // The name of the type says the same.
+            let is_variant = variant == Some(key.as_str());
+            let described = property.get("description");
+            let described = described.or_else(|| schema.get("description").filter(|_| is_variant));
+            // For the types with a word of their own, that word says it.
+            let described = described.or_else(|| {
                 resolved
                     .get("description")
                     .filter(|_| name_of(definition).is_none())
@@ -97,6 +110,7 @@ impl<'a> Reader<'a> {
             self.rows.push(Setting {
                 kind: self.kind(property),
                 default: match default {
+                    _ if is_variant => "choice".to_owned(),
                     _ if required.contains(&key.as_str()) => "required".to_owned(),
                     Some(default) => shown(default),
                     None => String::new(),
@@ -106,18 +120,20 @@ impl<'a> Reader<'a> {
                     .map_or_else(String::new, one_line),
                 name: name.clone(),
             });
-            if depth < DEEPEST {
-                self.nested(&name, property, default, depth + 1);
+            if place.depth < DEEPEST {
+                self.nested(&name, property, default, place.depth + 1);
             }
         }
     }
 
     fn nested(&mut self, name: &str, schema: &'a Value, default: Option<&Value>, depth: usize) {
-        for choice in self.choices(schema) {
+        let choices = self.choices(schema);
+        let is_choice = choices.len() > 1;
+        for choice in choices {
             let (resolved, _) = self.resolve(choice);
             match resolved.get("items") {
                 Some(items) => self.nested(&format!("{name}[]"), items, None, depth),
-                None => self.object(&format!("{name}."), resolved, default, depth),
+                None => self.object(&format!("{name}."), resolved, default, Place { depth, is_choice }),
             }
         }
     }
@@ -140,12 +156,13 @@ impl<'a> Reader<'a> {
                 .join(" | ");
         }
         if resolved.get("anyOf").or_else(|| resolved.get("oneOf")).is_some() {
-            let kinds: Vec<String> = self
-                .choices(schema)
-                .into_iter()
-                .map(|choice| self.kind(choice))
-                .collect();
-            return kinds.join(" | ");
+            return match self.choices(schema).as_slice() {
+                [one] => self.kind(one),
+                several => {
+                    let kinds: Vec<String> = several.iter().map(|choice| self.variant_kind(choice)).collect();
+                    kinds.join(" | ")
+                }
+            };
         }
         match json_type(resolved) {
             "array" => match resolved.get("items") {
@@ -160,29 +177,37 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object_kind(&self, schema: &'a Value) -> String {
-        let empty = Map::new();
-        let properties = schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .unwrap_or(&empty);
-        let tag = properties
-            .iter()
-            .find_map(|(key, property)| Some((key, property.get("const")?)));
-        if let Some((key, value)) = tag {
-            return format!("{{{key}: {}, …}}", shown(value));
+    /// One of several things: a variant with fields by its name or tag, anything else as it is.
+    fn variant_kind(&self, schema: &'a Value) -> String {
+        let (resolved, _) = self.resolve(schema);
+        let properties = resolved.get("properties").and_then(Value::as_object);
+        let tag = properties.into_iter().flatten();
+        let tag = tag.filter_map(|(key, property)| Some((key, property.get("const")?)));
+        match (tag.last(), variant_name(resolved)) {
+            (Some((key, value)), _) => format!("{{{key}: {}, …}}", shown(value)),
+            (None, Some(name)) => format!("{{{name}: …}}"),
+            (None, None) => self.kind(schema),
         }
+    }
+
+    fn object_kind(&self, schema: &'a Value) -> String {
         let values = schema
             .get("additionalProperties")
             .filter(|values| values.is_object());
-        match (properties.keys().next(), values) {
-            // A variant with fields: the one key is its name.
-            (Some(key), _) if properties.len() == 1 && schema.get("required").is_some() => {
-                format!("{{{key}: …}}")
-            }
+        match (schema.get("properties"), values) {
             (None, Some(values)) => format!("mapping to {}", self.kind(values)),
             _ => "mapping".to_owned(),
         }
+    }
+}
+
+/// The name of a variant with fields, which is the one key of an object.
+fn variant_name(schema: &Value) -> Option<&str> {
+    let properties = schema.get("properties")?.as_object()?;
+    let required = schema.get("required")?.as_array()?;
+    match (properties.len(), required.as_slice()) {
+        (1, [Value::String(name)]) => Some(name),
+        _ => None,
     }
 }
 
@@ -247,4 +272,78 @@ fn shown(value: &Value) -> String {
 fn one_line(text: &str) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+    use tributary_pipeline::{ByteSize, InputRef};
+
+    use super::*;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is used")]
+    struct Everything {
+        /// How it is done,
+        /// in two lines.
+        ///
+        /// And a paragraph that is too long for a table.
+        how: Option<How>,
+        parts: Vec<Part>,
+        #[serde(default)]
+        inner: Inner,
+        weights: BTreeMap<String, f64>,
+        room: Option<ByteSize>,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    #[expect(dead_code, reason = "only its schema is used")]
+    enum How {
+        /// Plainly.
+        Plain,
+        /// With a frame.
+        Framed { width: u8 },
+        /// From elsewhere.
+        From(InputRef),
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(tag = "type")]
+    #[expect(dead_code, reason = "only its schema is used")]
+    enum Part {
+        A { size: u32 },
+        B { name: String },
+    }
+
+    #[derive(Default, Deserialize, serde::Serialize, JsonSchema)]
+    struct Inner {
+        only: f32,
+    }
+
+    #[test]
+    fn every_shape_of_a_setting_has_its_row() {
+        let schema = schemars::schema_for!(Everything).to_value();
+        let row = |row: Setting| [row.name, row.kind, row.default, row.description].join(" ; ");
+        let rows: Vec<String> = settings(&schema).into_iter().map(row).collect();
+        assert_eq!(
+            rows,
+            [
+                "how ; plain | {framed: …} | {from: …} ;  ; How it is done, in two lines.",
+                "how.framed ; mapping ; choice ; With a frame.",
+                "how.framed.width ; integer ≤ 255 ; required ; ",
+                "how.from ; input ; choice ; From elsewhere.",
+                "parts ; list of {type: A, …} | {type: B, …} ; required ; ",
+                "parts[].size ; integer ; required ; ",
+                "parts[].name ; text ; required ; ",
+                "inner ; mapping ;  ; ",
+                "inner.only ; number ; 0 ; ",
+                "weights ; mapping to number ; required ; ",
+                "room ; size ;  ; ",
+            ]
+        );
+    }
 }

@@ -144,10 +144,14 @@ fn outcomes() {
     assert_screen!(
         "run_outcome",
         &place,
-        outcome(&planned, &report, Some("/a/page.html"), None)
+        outcome(&planned, &report, 0.25, Some("/a/page.html"), None)
     );
     verdict(&report).unwrap();
     let again = place.run(crate::toys::CHAIN);
-    assert_screen!("run_nothing_to_do", &place, outcome(&planned, &again, None, None));
+    assert_screen!(
+        "run_nothing_to_do",
+        &place,
+        outcome(&planned, &again, 0.0, None, None)
+    );
     verdict(&again).unwrap();
 }

@@ -17,7 +17,7 @@ use crate::pipeline_arguments::device_name;
 #[command(
     after_long_help = "The text appears as it is made; with --json, whole at the end. The same seed gives the same text.\n\n\
     Examples:\n  trib generate ckpt/model --prompt 'Once upon a time'\n  \
-    trib generate ckpt/model --prompt 'What is 2+3?' --chat --temperature 0.7 --top-p 0.9 --seed 1 --json"
+    trib generate ckpt/model --prompt 'What is 2+3?' --chat --temperature 0.7 --top-p 0.9 --json"
 )]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://

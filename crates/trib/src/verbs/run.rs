@@ -2,6 +2,7 @@
 
 use std::process;
 use std::sync::Arc;
+use std::time::Instant;
 
 use clap::Args;
 use indicatif::ProgressDrawTarget;
@@ -14,9 +15,9 @@ use crate::disk::DiskSpace;
 use crate::exit::Failure;
 use crate::output::{draws_bars, is_quiet, line, stdout_width, text};
 use crate::pipeline_arguments::PipelineArguments;
-use crate::progress::{JsonProgress, LiveProgress, PlainProgress, Progress};
+use crate::progress::{JsonProgress, LiveProgress, PlainProgress, Progress, ending};
 use crate::report_page;
-use crate::screen::{harmless, plural, summary};
+use crate::screen::{duration, harmless, plural, summary};
 
 /// Of a run that was told to stop.
 const STOPPED: i32 = 75;
@@ -44,15 +45,23 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     stop_on_signal(cancellation.clone(), Arc::clone(&progress))?;
     let mut how = RunOptions::new(&*progress);
     how.cancellation = cancellation;
+    let began = Instant::now();
     let report = run_planned(&planned, how)?;
+    let seconds = began.elapsed().as_secs_f64();
     let page = report_page::find(&planned, report.run.as_deref())?;
     if json {
         line(json!({
             "event": "outcome", "run": report.run, "status": report.status, "exit_code": report.exit_code(),
-            "store": planned.plan.store, "steps": report.steps, "report": page,
+            "seconds": seconds, "store": planned.plan.store, "steps": report.steps, "report": page,
         }))?;
     } else {
-        text(&outcome(&planned, &report, page.as_deref(), stdout_width()))?;
+        text(&outcome(
+            &planned,
+            &report,
+            seconds,
+            page.as_deref(),
+            stdout_width(),
+        ))?;
     }
     verdict(&report)
 }
@@ -85,19 +94,25 @@ fn stop_on_signal(cancellation: CancellationToken, progress: Arc<dyn Progress>) 
 pub(crate) fn outcome(
     planned: &Planned,
     report: &RunReport,
+    seconds: f64,
     page: Option<&str>,
     width: Option<u16>,
 ) -> String {
     let plan = &planned.plan;
     let mut shown = match &report.run {
-        None => {
-            let steps = plural(plan.steps.len(), "step");
-            format!(
-                "nothing to do: {steps} of {} in {} already\n",
-                plan.pipeline, plan.store
-            )
-        }
-        Some(run) => format!("{}\nrun {run} in {}\n", summary(&report.steps, width), plan.store),
+        None => format!(
+            "nothing to do: {} has {}, all of them in {} already\n",
+            plan.pipeline,
+            plural(plan.steps.len(), "step"),
+            plan.store
+        ),
+        Some(run) => format!(
+            "{}\nrun {run} {} after {}, artifacts in {}\n",
+            summary(&report.steps, width),
+            ending(report.status),
+            duration(seconds),
+            plan.store
+        ),
     };
     if let Some(page) = page {
         shown.push_str(&format!("report {page}\n"));
@@ -108,21 +123,22 @@ pub(crate) fn outcome(
 /// The failure of a run that did not get everything done.
 pub(crate) fn verdict(report: &RunReport) -> Result<(), Failure> {
     let ended = |status: StepStatus| report.steps.iter().filter(move |step| step.status == status);
-    let again = "what is done is kept; run it again to go on";
     match report.status {
         RunStatus::Done => Ok(()),
         RunStatus::Cancelled => {
             let open =
                 report.steps.len() - ended(StepStatus::Done).count() - ended(StepStatus::Cached).count();
-            let message = format!("stopped with {} left; {again}", plural(open, "step"));
+            let message = format!(
+                "stopped with {} left; run it again to go on",
+                plural(open, "step")
+            );
             Err(Failure::of_class(report.exit_code(), message))
         }
         RunStatus::Failed => {
             let failures: Vec<String> = ended(StepStatus::Failed).map(failure).collect();
-            Err(Failure::of_class(
-                report.exit_code(),
-                format!("{}; {again}", failures.join("\n")),
-            ))
+            let advice = "what is done is kept: mend this and run it again";
+            let message = format!("{}\n{advice}", failures.join("\n"));
+            Err(Failure::of_class(report.exit_code(), message))
         }
     }
 }
