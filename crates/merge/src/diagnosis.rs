@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::compatibility::Incompatibility;
-use crate::config::{MergeConfig, MergeSpec, Problem};
+use crate::config::{MergeConfig, MergeSpec, Problem, Problems};
 use crate::error::MergeError;
 use crate::method::{self, BaseUse};
 use crate::plan::{Listed, listed_models};
@@ -48,15 +48,11 @@ impl MergeError {
 }
 
 impl MergeConfig {
-    /// The error with the places of this document, where it is about the document.
-    pub fn locate(&self, error: MergeError) -> MergeError {
-        match error {
-            MergeError::Config(_) => error,
-            error => match error.problems(&self.spec) {
-                problems if problems.is_empty() => error,
-                problems => MergeError::Config(self.problems(problems)),
-            },
-        }
+    /// Errors met after the document was read, at its places; `None` if one of them is not about the document.
+    pub fn locate(&self, errors: &[MergeError]) -> Option<Problems> {
+        let problems: Vec<Vec<Problem>> = errors.iter().map(|error| error.problems(&self.spec)).collect();
+        let is_about_it = !problems.is_empty() && problems.iter().all(|of_one| !of_one.is_empty());
+        is_about_it.then(|| self.place_all(problems.into_iter().flatten().collect()))
     }
 }
 

@@ -78,6 +78,9 @@ impl Source {
             model: tributary_store::mask(reference),
             reason,
         };
+        if let Some(path) = store.local_path().filter(|path| !path.exists()) {
+            return Err(broken(format!("there is no {}", path.display())));
+        }
         let directory = Box::new(store.directory());
         let checkpoint = Checkpoint::open(&*directory).map_err(refuse)?;
         let files = directory.list().map_err(refuse)?;

@@ -74,7 +74,7 @@ impl MergeConfig {
     }
 
     /// Mistakes of this document found later, for instance a model that does not exist, at their places.
-    pub(crate) fn problems(&self, problems: Vec<Problem>) -> Problems {
+    pub(crate) fn place_all(&self, problems: Vec<Problem>) -> Problems {
         let placed = |problem: Problem| {
             let place = problem
                 .place
