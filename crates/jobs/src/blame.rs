@@ -2,6 +2,7 @@
 
 use tributary_data::Error as DataError;
 use tributary_evaluate::EvaluateError;
+use tributary_merge::MergeError;
 use tributary_model::ModelError;
 use tributary_pipeline::{JobError, JobErrorKind};
 use tributary_store::StoreError;
@@ -88,6 +89,21 @@ impl Classed for EvaluateError {
             EvaluateError::Model(error) => error.class(),
             EvaluateError::Data(error) => error.class(),
             EvaluateError::Cancelled => JobErrorKind::Cancelled,
+            _ => JobErrorKind::BadInput,
+        }
+    }
+}
+
+impl Classed for MergeError {
+    fn class(&self) -> JobErrorKind {
+        match self {
+            MergeError::Config(_) | MergeError::Parameter { .. } | MergeError::Memory { .. } => JobErrorKind::Config,
+            MergeError::Occupied { .. } => JobErrorKind::Config,
+            MergeError::Unavailable { .. } => JobErrorKind::Unavailable,
+            MergeError::Read { source, .. } | MergeError::Write { source, .. } => io_class(source),
+            MergeError::Store(error) => error.class(),
+            MergeError::Cancelled => JobErrorKind::Cancelled,
+            MergeError::Internal(_) => JobErrorKind::Bug,
             _ => JobErrorKind::BadInput,
         }
     }

@@ -7,6 +7,8 @@ mod blame;
 mod data_set;
 mod evaluate;
 mod import;
+mod merge;
+mod merge_figures;
 mod synth;
 mod threads;
 mod tokenizer;
@@ -18,6 +20,7 @@ pub use evaluate::{Evaluate, EvaluateSettings, Metric};
 pub use import::{
     DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported, import,
 };
+pub use merge::{Merge, MergeSettings, MergedModel};
 pub use synth::{Synth, SynthSettings};
 pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};
 pub use train_lm::{
@@ -29,5 +32,5 @@ use tributary_pipeline::Registry;
 
 /// Every job kind of this program.
 pub fn registry() -> Registry {
-    Registry::new().with(Import).with(Synth).with(TrainTokenizer).with(TrainLm).with(Evaluate)
+    Registry::new().with(Import).with(Synth).with(TrainTokenizer).with(TrainLm).with(Evaluate).with(Merge)
 }

@@ -7,6 +7,8 @@ use crate::record::MergeRecord;
 
 /// Name of the card's object.
 pub(crate) const CARD_FILE: &str = "README.md";
+/// What every card of ours says.
+pub(crate) const CARD_MARK: &str = "Merged with Tributary";
 
 /// The model card; the same bytes for the same merge.
 pub(crate) fn model_card(plan: &MergePlan, record: &MergeRecord) -> String {
@@ -30,7 +32,7 @@ fn write_card(card: &mut String, plan: &MergePlan, record: &MergeRecord) -> std:
     writeln!(card, "# {title}\n")?;
     writeln!(
         card,
-        "Merged with Tributary: method `{}`, {}.\n",
+        "{CARD_MARK}: method `{}`, {}.\n",
         record.method, record.formula
     )?;
     let has_norms = record.models.iter().any(|model| model.norm.is_some());

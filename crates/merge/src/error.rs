@@ -28,6 +28,14 @@ pub enum MergeError {
         /// Why not.
         reason: String,
     },
+    /// A model cannot be reached now. Try again.
+    #[error("model {model} cannot be reached now: {reason}")]
+    Unavailable {
+        /// The model, as the document names it.
+        model: String,
+        /// What its store says.
+        reason: String,
+    },
     /// Reading the bytes of a tensor failed.
     #[error("cannot read tensor {tensor} of {model}, bytes {start}..{end}")]
     Read {
@@ -64,7 +72,9 @@ pub enum MergeError {
         reason: String,
     },
     /// The memory allowed is too little for even one block of every model.
-    #[error("{allowed} bytes of memory are too few: one block of every model takes {needed} bytes")]
+    #[error(
+        "{allowed} bytes of memory are too few: one block of every model takes {needed} bytes; allow more"
+    )]
     Memory {
         /// What was allowed.
         allowed: u64,
@@ -83,11 +93,13 @@ pub enum MergeError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is an artifact where the result should go. Choose another place, or remove it.
-    #[error("{at} holds an artifact already")]
+    /// There is something else where the result should go. Choose another place, or remove it.
+    #[error("{at} already holds {what}; choose another place, or remove that first")]
     Occupied {
         /// The place.
         at: String,
+        /// What is there.
+        what: String,
     },
     /// The caller asked to stop. Nothing was published.
     #[error("the merge was cancelled")]

@@ -10,6 +10,7 @@
 mod card;
 mod compatibility;
 mod config;
+mod diagnosis;
 mod engine;
 mod error;
 mod kernel;
@@ -31,8 +32,8 @@ pub use method::{
     Recipe, Scope as ParameterScope, Settings, Statistics, TensorPlace, effective_number,
     find as find_method, normalise, sum_in_any_order,
 };
-pub use plan::{MergeOptions, MergePlan, PlanSummary, plan};
-pub use record::{Execution, MergeRecord, MergeReport, ModelRecord, PartRecord, RECORD_FILE};
+pub use plan::{MergeOptions, MergePlan, PlanSummary, compare, plan};
+pub use record::{Execution, MergeRecord, MergeReport, ModelRecord, Norms, PartRecord, RECORD_FILE};
 pub use run::{MERGE_VERSION, Phase, Progress, Watch};
-pub use source::Source;
+pub use source::{Identity, Source};
 pub use statistics::{Gram, GramTable};

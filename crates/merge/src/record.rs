@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::method::{Recipe, Statistics, effective_number, sum_in_any_order};
 use crate::plan::MergePlan;
+use crate::source::Source;
 
 /// Name of the record's object.
 pub const RECORD_FILE: &str = "merge.json";
@@ -25,6 +26,9 @@ pub struct MergeRecord {
     pub base: Option<ModelRecord>,
     /// The merged models, in the order of the document.
     pub models: Vec<ModelRecord>,
+    /// Where the norms of `models` come from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub norms: Option<Norms>,
     /// Coefficients by layer or tensor, where they are not the same everywhere.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub parts: Vec<PartRecord>,
@@ -45,6 +49,19 @@ pub struct MergeRecord {
     /// What the user should know.
     pub warnings: Vec<String>,
 }
+
+/// Where ‖τ‖ comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norms {
+    /// The tensors were read.
+    Measured,
+    /// The models' manifests record it (fact `distance_squared`, written by their training).
+    Recorded,
+}
+
+/// Largest relative difference between a measured and a recorded ‖τ‖² that is rounding.
+const NORM_TOLERANCE: f64 = 1e-6;
 
 /// One model in the record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,10 +130,10 @@ impl MergePlan {
     pub(crate) fn record(&self, recipes: &[Option<Recipe>], statistics: &Statistics) -> MergeRecord {
         let settings = self.settings();
         let (base_coefficient, coefficients, parts) = self.coefficients(recipes);
-        let squares = match statistics {
-            Statistics::Gram(gram) => Some(gram.all().squared_norms()),
-            Statistics::RecordedNorms(squares) => Some(squares.clone()),
-            Statistics::None => None,
+        let (squares, norms) = match statistics {
+            Statistics::Gram(gram) => (Some(gram.all().squared_norms()), Some(Norms::Measured)),
+            Statistics::RecordedNorms(squares) => (Some(squares.clone()), Some(Norms::Recorded)),
+            Statistics::None => (None, None),
         };
         let models: Vec<ModelRecord> = self
             .models()
@@ -152,6 +169,7 @@ impl MergePlan {
         });
         let mut warnings = self.warnings.clone();
         warnings.extend(self.method.warnings(&settings, statistics));
+        warnings.extend(squares.iter().flat_map(|squares| self.wrong_notes(squares)));
         let copied: Vec<String> = self
             .tensors
             .iter()
@@ -165,6 +183,7 @@ impl MergePlan {
             base,
             effective_models: effective_number(&coefficients),
             models,
+            norms,
             parts,
             cosines: match statistics {
                 Statistics::Gram(gram) => Some(gram.all().cosines()),
@@ -176,6 +195,19 @@ impl MergePlan {
             bytes_written: self.layout.total_bytes(),
             warnings,
         }
+    }
+
+    /// Models whose manifests record another distance from the base than was found.
+    fn wrong_notes(&self, squares: &[f64]) -> Vec<String> {
+        let noted = self.models().zip(self.noted_norms()).zip(squares);
+        let wrong = |(((name, _), noted), found): ((&(String, Source), Option<f64>), &f64)| {
+            let noted = noted.filter(|noted| (noted - found).abs() > NORM_TOLERANCE * found.max(*noted))?;
+            Some(format!(
+                "the manifest of {name} records a squared distance of {noted:e} from the base, but it is {found:e}: its \
+                 tensors are not those that were recorded"
+            ))
+        };
+        noted.filter_map(wrong).collect()
     }
 
     /// Coefficient of the base, of each model, and by part where they differ.

@@ -4,9 +4,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use tributary_store::{Artifact, ManifestDraft, OutputEntry, Producer, Publication, Store};
+use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store};
 
-use crate::card::{CARD_FILE, model_card};
+use crate::card::{CARD_FILE, CARD_MARK, model_card};
 use crate::engine::{Combine, Gather, Output, Pass, Sizing};
 use crate::error::{MergeError, Result};
 use crate::method::{FirstPass, Statistics};
@@ -15,6 +15,9 @@ use crate::record::{Execution, MergeRecord, MergeReport, RECORD_FILE};
 
 /// Version of what merging does with the same document and models; part of cache keys.
 pub const MERGE_VERSION: u32 = 1;
+
+/// Largest model card that is looked into.
+const MAX_CARD: u64 = 1 << 20;
 
 /// How far a merge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,21 +49,79 @@ pub struct Watch<'a> {
 
 impl MergePlan {
     /// Merges and publishes the result as an artifact at the root of `out`: tensors, configuration, tokenizer, model
-    /// card, record, and last the manifest.
+    /// card, record, and last the manifest. The very same artifact that is there already is success.
     ///
     /// # Errors
-    /// [`MergeError::Occupied`] if `out` holds an artifact already; [`MergeError::Cancelled`]; what reading and writing
+    /// [`MergeError::Occupied`] if `out` holds something else; [`MergeError::Cancelled`]; what reading and writing
     /// give. Nothing is visible as an artifact then.
     pub fn publish(&self, out: &Store, watch: &Watch<'_>) -> Result<(Artifact, MergeReport)> {
-        if Artifact::try_open(out)?.is_some() {
-            return Err(MergeError::Occupied { at: out.url() });
-        }
+        self.inspect(out)?;
         let publication = Publication::begin(out);
         let mut report = self.write(&publication, watch)?;
         let start = Instant::now();
-        let artifact = publication.commit(self.manifest(&report.record))?;
+        let artifact = publication
+            .commit(self.manifest(&report.record))
+            .map_err(|error| match error {
+                // Models without manifests are known by their headers: only the result shows that they changed.
+                error if error.is_conflict() => {
+                    occupied(out, "another artifact, of the same settings and other models")
+                }
+                error => error.into(),
+            })?;
         report.execution.seconds_finish += start.elapsed().as_secs_f64();
         Ok((artifact, report))
+    }
+
+    /// The result of this very merge if `out` holds it already. That can be told only of models that are artifacts:
+    /// with others [`Self::publish`] merges again and compares.
+    ///
+    /// # Errors
+    /// [`MergeError::Occupied`] if `out` holds something else.
+    pub fn find(&self, out: &Store) -> Result<Option<(Artifact, MergeRecord)>> {
+        let is_known = self
+            .inputs
+            .iter()
+            .chain(&self.base)
+            .all(|(_, source)| source.is_known_by_content());
+        let Some(artifact) = self.inspect(out)?.filter(|_| is_known) else {
+            return Ok(None);
+        };
+        let text = artifact.read(RECORD_FILE)?;
+        let record = serde_json::from_slice(&text).map_err(|error| {
+            let what = format!("an artifact with a broken {RECORD_FILE} ({error})");
+            occupied(out, &what)
+        })?;
+        Ok(Some((artifact, record)))
+    }
+
+    /// The artifact at `out` if it claims to be of this merge, nothing if there is no artifact.
+    fn inspect(&self, out: &Store) -> Result<Option<Artifact>> {
+        let Some(artifact) = Artifact::try_open(out)? else {
+            return self.check_files(out).map(|()| None);
+        };
+        let (there, ours) = (artifact.manifest(), self.lineage());
+        if there.producer != producer() || there.inputs != ours || there.settings != self.spec_as_value() {
+            let what = format!("another artifact ({} {})", there.producer.job, there.kind);
+            return Err(occupied(out, &what));
+        }
+        Ok(Some(artifact))
+    }
+
+    /// Refuses a folder with the files of a model that is no artifact: they would be replaced. What a commit of ours
+    /// left that was killed half-way is another matter; it begins with the card.
+    fn check_files(&self, out: &Store) -> Result<()> {
+        let shards = self.layout.shards.iter().map(|shard| shard.file.as_str());
+        for name in std::iter::once("config.json").chain(shards) {
+            if out.head(name)?.is_none() {
+                continue;
+            }
+            let card = out.head(CARD_FILE)?.filter(|card| card.size <= MAX_CARD);
+            if card.is_some() && String::from_utf8_lossy(&out.get(CARD_FILE)?).contains(CARD_MARK) {
+                break;
+            }
+            return Err(occupied(out, &format!("a model without a manifest ({name})")));
+        }
+        Ok(())
     }
 
     /// Merges and writes every object of the result, but leaves the manifest to the caller, who may add objects.
@@ -116,14 +177,10 @@ impl MergePlan {
 
     /// The manifest of a merge that is an artifact of its own: lineage, settings, output `model`.
     pub fn manifest(&self, record: &MergeRecord) -> ManifestDraft {
-        let base = self.base.iter().map(|(_, source)| source.lineage("base"));
-        let models = self
-            .models()
-            .map(|(name, source)| source.lineage(&format!("models.{name}")));
         ManifestDraft {
             kind: "model".to_string(),
-            inputs: base.chain(models).collect(),
-            settings: serde_json::to_value(&self.spec).unwrap_or(Value::Null),
+            inputs: self.lineage(),
+            settings: self.spec_as_value(),
             outputs: [(
                 "model".to_string(),
                 OutputEntry {
@@ -133,13 +190,20 @@ impl MergePlan {
             )]
             .into(),
             facts: Map::from_iter([("parameters".to_string(), json!(record.merged_parameters))]),
-            producer: Producer {
-                name: "tributary".to_string(),
-                version: env!("CARGO_PKG_VERSION").to_string(),
-                job: "merge".to_string(),
-                job_version: MERGE_VERSION,
-            },
+            producer: producer(),
         }
+    }
+
+    fn lineage(&self) -> Vec<Lineage> {
+        let base = self.base.iter().map(|(_, source)| source.lineage("base"));
+        let models = self
+            .models()
+            .map(|(name, source)| source.lineage(&format!("models.{name}")));
+        base.chain(models).collect()
+    }
+
+    fn spec_as_value(&self) -> Value {
+        serde_json::to_value(&self.spec).unwrap_or(Value::Null)
     }
 
     fn first_pass(&self, watch: &Watch<'_>, sizing: Sizing, execution: &mut Execution) -> Result<Statistics> {
@@ -217,5 +281,21 @@ impl MergePlan {
             }
         }
         Ok(())
+    }
+}
+
+fn producer() -> Producer {
+    Producer {
+        name: "tributary".to_string(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        job: "merge".to_string(),
+        job_version: MERGE_VERSION,
+    }
+}
+
+fn occupied(out: &Store, what: &str) -> MergeError {
+    MergeError::Occupied {
+        at: out.url(),
+        what: what.to_string(),
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tributary_store::{Artifact, Lineage, Store};
+use tributary_store::{Artifact, Lineage, Store, StoreError};
 use tributary_tensorfile::{Checkpoint, Directory, TensorFileError, TensorInfo};
 
 use crate::error::{MergeError, Result};
@@ -15,6 +15,8 @@ use crate::error::{MergeError, Result};
 const MAX_SMALL_FILE: u64 = 256 << 20;
 const CONFIGURATION: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+/// Kind of a model that is known by its headers only.
+const DIRECTORY: &str = "directory";
 
 /// An opened model.
 #[derive(Clone)]
@@ -28,9 +30,19 @@ struct Inner {
     configuration: Map<String, Value>,
     directory: Box<dyn Directory>,
     files: Vec<String>,
-    lineage: Lineage,
-    facts: Map<String, Value>,
+    identity: Identity,
     is_local: bool,
+}
+
+/// Who a model is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// Kind of its artifact, or `directory`.
+    pub kind: String,
+    /// Digest that names it.
+    pub digest: String,
+    /// What its manifest records.
+    pub facts: Map<String, Value>,
 }
 
 impl Source {
@@ -38,52 +50,60 @@ impl Source {
     /// that stands for it in the document ([`crate::ModelSpec::model`], `base_model`).
     ///
     /// # Errors
-    /// [`MergeError::Model`] if there is no model, or a broken one.
+    /// [`MergeError::Model`] if there is no model, or a broken one; [`MergeError::Unavailable`] if its store does not
+    /// answer.
     pub fn open(reference: &str, store: &Store) -> Result<Source> {
-        let fail = |reason: String| MergeError::Model {
+        let artifact =
+            Artifact::try_open(store).map_err(|error| refusal(reference, &error, error.is_transient()))?;
+        let identity = artifact.map(|artifact| Identity {
+            kind: artifact.manifest().kind.clone(),
+            digest: artifact.manifest().digest(),
+            facts: artifact.manifest().facts.clone(),
+        });
+        Source::load(reference, store, identity)
+    }
+
+    /// As [`Self::open`], of a model whose identity the caller knows better than its directory tells: a part of an
+    /// artifact, or a directory whose content was hashed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_as(reference: &str, store: &Store, identity: Identity) -> Result<Source> {
+        Source::load(reference, store, Some(identity))
+    }
+
+    fn load(reference: &str, store: &Store, identity: Option<Identity>) -> Result<Source> {
+        let refuse = |error: TensorFileError| refusal(reference, &error, is_transient(&error));
+        let broken = |reason: String| MergeError::Model {
             model: tributary_store::mask(reference),
             reason,
         };
-        let artifact = Artifact::try_open(store).map_err(|error| fail(error.to_string()))?;
+        if let Some(path) = store.local_path().filter(|path| !path.exists()) {
+            return Err(broken(format!("there is no {}", path.display())));
+        }
         let directory = Box::new(store.directory());
-        let checkpoint = Checkpoint::open(&*directory).map_err(|error| fail(error.to_string()))?;
-        let files = directory.list().map_err(|error| fail(error.to_string()))?;
-        let small = |name: &str| read_small(&*directory, name).map_err(|error| fail(error.to_string()));
-        let text = small(CONFIGURATION)?.ok_or_else(|| fail(format!("it has no {CONFIGURATION}")))?;
+        let checkpoint = Checkpoint::open(&*directory).map_err(refuse)?;
+        let files = directory.list().map_err(refuse)?;
+        let text = read_small(&*directory, CONFIGURATION).map_err(refuse)?;
+        let text = text.ok_or_else(|| broken(format!("it has no {CONFIGURATION}")))?;
         let configuration = match serde_json::from_slice(&text) {
             Ok(Value::Object(fields)) => fields,
-            Ok(_) => return Err(fail(format!("{CONFIGURATION} is not an object"))),
-            Err(error) => return Err(fail(format!("{CONFIGURATION}: {error}"))),
+            Ok(_) => return Err(broken(format!("{CONFIGURATION} is not an object"))),
+            Err(error) => return Err(broken(format!("{CONFIGURATION}: {error}"))),
         };
-        let (lineage, facts) = match &artifact {
-            Some(artifact) => {
-                let manifest = artifact.manifest();
-                let lineage = Lineage {
-                    name: String::new(),
-                    kind: manifest.kind.clone(),
-                    digest: manifest.digest(),
-                };
-                (lineage, manifest.facts.clone())
-            }
-            None => (
-                Lineage {
-                    name: String::new(),
-                    kind: "directory".to_string(),
-                    digest: header_digest(&checkpoint, &text),
-                },
-                Map::new(),
-            ),
-        };
-        let is_local = store.local_path().is_some();
+        let identity = identity.unwrap_or_else(|| Identity {
+            kind: DIRECTORY.to_string(),
+            digest: header_digest(&checkpoint, &text),
+            facts: Map::new(),
+        });
         let inner = Inner {
             reference: reference.to_string(),
             checkpoint,
             configuration,
             directory,
             files,
-            lineage,
-            facts,
-            is_local,
+            identity,
+            is_local: store.local_path().is_some(),
         };
         Ok(Source {
             inner: Arc::new(inner),
@@ -107,21 +127,27 @@ impl Source {
 
     /// What its manifest records (empty without a manifest).
     pub fn facts(&self) -> &Map<String, Value> {
-        &self.inner.facts
+        &self.inner.identity.facts
     }
 
     /// Digest that names this model: of its manifest; for a directory without one, of its headers and configuration
     /// (kind `directory`: tensors are not covered).
     pub fn digest(&self) -> &str {
-        &self.inner.lineage.digest
+        &self.inner.identity.digest
     }
 
     /// Its entry in the lineage of what is made from it.
     pub fn lineage(&self, name: &str) -> Lineage {
         Lineage {
             name: name.to_string(),
-            ..self.inner.lineage.clone()
+            kind: self.inner.identity.kind.clone(),
+            digest: self.inner.identity.digest.clone(),
         }
+    }
+
+    /// Does the digest cover every byte? Not for a directory without a manifest: see [`Self::digest`].
+    pub fn is_known_by_content(&self) -> bool {
+        self.inner.identity.kind != DIRECTORY
     }
 
     /// Are reads served by this machine?
@@ -161,6 +187,36 @@ impl Source {
                 },
             })
     }
+}
+
+fn refusal(reference: &str, error: &dyn std::error::Error, is_transient: bool) -> MergeError {
+    let model = tributary_store::mask(reference);
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !reason.contains(&said) {
+            reason.push_str(": ");
+            reason.push_str(&said);
+        }
+        cause = error.source();
+    }
+    if is_transient {
+        MergeError::Unavailable { model, reason }
+    } else {
+        MergeError::Model { model, reason }
+    }
+}
+
+/// Is it a store that may answer later?
+fn is_transient(error: &TensorFileError) -> bool {
+    let TensorFileError::Read { source, .. } = error else {
+        return false;
+    };
+    let carried = source
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<StoreError>());
+    carried.is_some_and(StoreError::is_transient)
 }
 
 fn read_small(directory: &dyn Directory, name: &str) -> Result<Option<Vec<u8>>, TensorFileError> {

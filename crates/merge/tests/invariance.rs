@@ -203,10 +203,6 @@ fn a_cancelled_merge_leaves_nothing() {
             cancel: &AtomicBool::new(false),
         };
         plan.publish(&out, &watch).unwrap();
-        assert!(matches!(
-            plan.publish(&out, &watch),
-            Err(MergeError::Occupied { .. })
-        ));
     }
 }
 
@@ -248,4 +244,45 @@ fn memory_is_bounded_for_any_number_of_models() {
         .merge(&document("metagpt", 2, &[], "", ""), &options)
         .unwrap_err();
     assert!(matches!(error, MergeError::Memory { .. }), "{error}");
+}
+
+/// A manifest that records another distance than the tensors have is named, and not believed unless asked to.
+#[test]
+fn wrong_recorded_norms_are_noticed() {
+    let models = family(25, DType::F32, 1);
+    let bench = Bench::new(&models);
+    let config = MergeConfig::parse(&document("metagpt", 1, &[], "", ""), "merge.yml").unwrap();
+    let identity = |digest: &str, facts: serde_json::Value| tributary_merge::Identity {
+        kind: "model".into(),
+        digest: digest.into(),
+        facts: facts.as_object().unwrap().clone(),
+    };
+    let open = |name: &str, identity| {
+        let store = Store::open(bench.path(name).to_str().unwrap()).unwrap();
+        Source::open_as(name, &store, identity).unwrap()
+    };
+    let base = open("base", identity("b", serde_json::json!({})));
+    let merge = |from: &str, value: f64| {
+        let fact = serde_json::json!({"distance_squared": {"from": from, "value": value}});
+        let sources = [base.clone(), open("tuned-1", identity("t", fact))];
+        let plan = plan(&config.spec, &sources, &MergeOptions::default()).unwrap();
+        let watch = Watch {
+            progress: &|_| {},
+            cancel: &AtomicBool::new(false),
+        };
+        let out = Store::open(&format!("memory://recorded-{from}-{value}")).unwrap();
+        plan.publish(&out, &watch).unwrap().1.record
+    };
+    let record = merge("b", 1.0);
+    assert_eq!(record.norms, Some(tributary_merge::Norms::Measured));
+    assert_eq!(record.warnings.len(), 1, "{:?}", record.warnings);
+    assert!(
+        record.warnings[0].contains("records a squared distance of 1e0"),
+        "{:?}",
+        record.warnings
+    );
+    let right = record.models[0].norm_squared.unwrap();
+    assert!(merge("b", right).warnings.is_empty());
+    // Recorded of another base: not about this merge.
+    assert!(merge("other", 1.0).warnings.is_empty());
 }

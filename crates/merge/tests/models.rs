@@ -242,3 +242,41 @@ fn models_that_cannot_be_opened_are_named() {
         "{error}"
     );
 }
+
+/// The same merge again is success; anything else at the place is refused before work, with what to do.
+#[test]
+fn what_is_at_the_place_decides() {
+    let bench = Bench::new(&family(36, DType::F32, 2));
+    let out = Store::open(bench.path("out").to_str().unwrap()).unwrap();
+    let metagpt = document("metagpt", 2, &[], "", "");
+    let merge = |yaml: &str| bench.merge_into(yaml, &MergeOptions::default(), &out);
+    merge(&metagpt).unwrap();
+    let digest = || Artifact::open(&out).unwrap().digest();
+    let first = digest();
+    merge(&metagpt).unwrap();
+    assert_eq!(digest(), first);
+    let refused = |result: Result<tributary_merge::MergeReport, MergeError>, what: &str| {
+        let error = result.unwrap_err();
+        assert!(matches!(&error, MergeError::Occupied { .. }), "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.to_string().contains("choose another place"), "{error}");
+    };
+    refused(
+        merge(&document("linear", 2, &[], "", "")),
+        "another artifact (merge model)",
+    );
+    // Headers and settings as before, but other weights.
+    let changed = family(37, DType::F32, 2);
+    write(&bench.path("tuned-1"), &changed[1], &configuration(), u64::MAX);
+    refused(merge(&metagpt), "other models");
+    assert_eq!(digest(), first);
+    // A model that is no artifact is never written over: here one of the inputs.
+    let base = std::fs::read(bench.path("base").join("model.safetensors")).unwrap();
+    let place = Store::open(bench.path("base").to_str().unwrap()).unwrap();
+    let result = bench.merge_into(&metagpt, &MergeOptions::default(), &place);
+    refused(result, "a model without a manifest (config.json)");
+    assert!(std::fs::read(bench.path("base").join("model.safetensors")).unwrap() == base);
+    // What a killed commit of ours left is no hindrance.
+    std::fs::remove_file(bench.path("out").join(tributary_store::MANIFEST)).unwrap();
+    merge(&metagpt).unwrap();
+}

@@ -52,6 +52,11 @@ impl CancellationToken {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// The flag itself, for libraries that look at one.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// For the safe points of a job: `context.cancellation.check()?`.
     ///
     /// # Errors

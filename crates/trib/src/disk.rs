@@ -35,13 +35,21 @@ impl DiskSpace {
 
     /// Fails if a plan is expected to write more than there is room for.
     pub(crate) fn check(&self, plan: &Plan) -> Result<(), Failure> {
-        let needed = bytes_to_write(plan);
+        let who = "the steps that will run are";
+        self.check_bytes(
+            bytes_to_write(plan),
+            who,
+            "put the artifacts elsewhere with --store ADDRESS",
+        )
+    }
+
+    /// Fails if there is no room for what somebody (`the merge is`) is expected to write.
+    pub(crate) fn check_bytes(&self, needed: u64, who: &str, else_do: &str) -> Result<(), Failure> {
         if needed <= self.free {
             return Ok(());
         }
         Err(Failure::io(format!(
-            "the disk of {} has {} free, and the steps that will run are expected to write at least {}; \
-             free some, or put the artifacts elsewhere with --store ADDRESS",
+            "the disk of {} has {} free, and {who} expected to write at least {}; free some, or {else_do}",
             self.at.display(),
             bytes(self.free),
             bytes(needed),

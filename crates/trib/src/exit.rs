@@ -18,6 +18,7 @@ use serde_json::json;
 use tributary_data::Error as DataError;
 use tributary_evaluate::EvaluateError;
 use tributary_jobs::ImportError;
+use tributary_merge::MergeError;
 use tributary_model::ModelError;
 use tributary_pipeline::{Diagnostics, PipelineError};
 use tributary_store::StoreError;
@@ -79,6 +80,14 @@ impl Failure {
     /// Whoever read our output wants no more of it (`trib jobs | head -1`): no failure, and nothing to say.
     fn closed_output() -> Self {
         Self::new(0, "")
+    }
+
+    /// The same failure in other words.
+    pub(crate) fn says(self, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            ..self
+        }
     }
 
     /// Prints the failure (to stderr; as JSON if asked) and gives its code.
@@ -188,6 +197,22 @@ impl From<ImportError> for Failure {
             ImportError::Store(error) => error.into(),
             _ => Self::new(78, chain(&error)),
         }
+    }
+}
+
+impl From<MergeError> for Failure {
+    fn from(error: MergeError) -> Self {
+        let code = match error {
+            MergeError::Store(error) => return error.into(),
+            MergeError::Config(_) | MergeError::Parameter { .. } | MergeError::Memory { .. } => 78,
+            MergeError::Occupied { .. } => 78,
+            MergeError::Unavailable { .. } => 69,
+            MergeError::Cancelled => 75,
+            MergeError::Read { .. } | MergeError::Write { .. } => 74,
+            MergeError::Internal(_) => 1,
+            _ => 65,
+        };
+        Self::new(code, chain(&error))
     }
 }
 

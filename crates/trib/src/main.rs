@@ -59,6 +59,8 @@ enum Verb {
     Inspect(verbs::inspect::Options),
     /// Read an artifact again and name every byte range that is wrong
     Verify(verbs::verify::Options),
+    /// Merge models as a mergekit file says
+    Merge(verbs::merge::Options),
     /// Score text under a model
     Evaluate(verbs::evaluate::Options),
     /// Continue a text
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Verb::Import(options) => verbs::import::run(&options, json),
         Verb::Inspect(options) => verbs::inspect::run(&options, json),
         Verb::Verify(options) => verbs::verify::run(&options, json),
+        Verb::Merge(options) => verbs::merge::run(&options, json),
         Verb::Evaluate(options) => verbs::evaluate::run(&options, json),
         Verb::Generate(options) => verbs::generate::run(&options, json),
         Verb::Doctor(options) => verbs::doctor::run(&options, json),

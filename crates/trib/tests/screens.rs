@@ -35,6 +35,7 @@ fn help() {
     insta::assert_snapshot!("help", shown(&["--help"]));
     for verb in [
         "run", "plan", "jobs", "schema", "evaluate", "generate", "doctor", "import", "inspect", "verify",
+        "merge",
     ] {
         let text = shown(&[verb, "--help"]);
         assert!(text.contains("Example"), "{verb}: {text}");

@@ -42,6 +42,18 @@ pub(crate) fn decode(root: &Node) -> Decoded {
     }
 }
 
+/// Reads what is written for one parameter.
+///
+/// # Errors
+/// Every mistake in it; paths start at the parameter.
+pub(crate) fn decode_parameter(node: &Node) -> Result<ParameterValue, Vec<Problem>> {
+    let mut decoder = Decoder::default();
+    match decoder.parameter(node, "") {
+        Some(value) if decoder.problems.is_empty() => Ok(value),
+        _ => Err(decoder.problems),
+    }
+}
+
 #[derive(Default)]
 struct Decoder {
     problems: Vec<Problem>,
@@ -213,14 +225,17 @@ impl Decoder {
 
     fn float_type(&mut self, node: &Node, path: &str) -> Option<FloatType> {
         let text = self.optional_text(node, path)?;
-        let found = FloatType::from_name(&text);
-        if found.is_none() {
-            let known = FloatType::ALL.map(FloatType::name);
-            let problem = Problem::value(path, format!("unknown type {text:?}"));
-            self.problems
-                .push(problem.suggest(nearest(&text, known), &known).at(node.place));
+        match float_type(&text) {
+            Ok(found) => Some(found),
+            Err(problem) => {
+                let problem = Problem {
+                    path: path.to_string(),
+                    ..problem
+                };
+                self.problems.push(problem.at(node.place));
+                None
+            }
         }
-        found
     }
 
     fn text(&mut self, node: &Node, path: &str) -> Option<String> {
@@ -312,6 +327,13 @@ impl Decoder {
             _ => problem,
         });
     }
+}
+
+/// The type of that name, or what to say of a name that is none.
+pub(crate) fn float_type(name: &str) -> Result<FloatType, Problem> {
+    let known = FloatType::ALL.map(FloatType::name);
+    let wrong = || Problem::value("", format!("unknown type {name:?}")).suggest(nearest(name, known), &known);
+    FloatType::from_name(name).ok_or_else(wrong)
 }
 
 fn join(path: &str, key: &str) -> String {

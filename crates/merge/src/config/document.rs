@@ -73,9 +73,14 @@ impl MergeConfig {
         None
     }
 
-    /// An error of this document found later, for instance a model that does not exist.
-    pub fn error(&self, path: &str, message: impl Into<String>) -> MergeError {
-        let problem = Problem::value(path, message).at(self.place(path, false));
-        MergeError::Config(Problems::new(&self.file, &self.text, vec![problem]))
+    /// Mistakes of this document found later, for instance a model that does not exist, at their places.
+    pub(crate) fn place_all(&self, problems: Vec<Problem>) -> Problems {
+        let placed = |problem: Problem| {
+            let place = problem
+                .place
+                .or_else(|| self.place(&problem.path, problem.at_key));
+            problem.at(place)
+        };
+        Problems::new(&self.file, &self.text, problems.into_iter().map(placed).collect())
     }
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 use tributary_tensorfile::DType;
 
-use super::decode::decode;
+use super::decode::{decode, decode_parameter, float_type};
 use super::parameter::ParameterValue;
 use super::problem::Problem;
 use super::tree::Node;
@@ -102,6 +102,26 @@ impl Serialize for FloatType {
     }
 }
 
+/// Reads the name of a type, as a document spells it.
+impl<'de> Deserialize<'de> for FloatType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FloatType, D::Error> {
+        float_type(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Reads one parameter out of any format of serde; all its mistakes are in the one error.
+impl<'de> Deserialize<'de> for ParameterValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ParameterValue, D::Error> {
+        let node = Node::from(serde_json::Value::deserialize(deserializer)?);
+        decode_parameter(&node).map_err(|problems| D::Error::custom(one_line(&problems)))
+    }
+}
+
+fn one_line(problems: &[Problem]) -> String {
+    let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    problems.join("; ")
+}
+
 impl MergeSpec {
     /// The type of every written tensor, if the document decides it.
     pub fn output_type(&self) -> Option<FloatType> {
@@ -120,10 +140,7 @@ impl<'de> Deserialize<'de> for MergeSpec {
         let decoded = decode(&Node::from(serde_json::Value::deserialize(deserializer)?));
         match decoded.spec {
             Some(spec) if decoded.problems.is_empty() => Ok(spec),
-            _ => {
-                let problems: Vec<String> = decoded.problems.iter().map(Problem::to_string).collect();
-                Err(D::Error::custom(problems.join("; ")))
-            }
+            _ => Err(D::Error::custom(one_line(&decoded.problems))),
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tributary_tensorfile::{DEFAULT_SHARD_BYTES, ModelLayout, TensorSpec};
 
 use super::merge_plan::MergePlan;
-use super::names::display_names;
+use super::names::listed_models;
 use super::output_files;
 use crate::compatibility::{
     Incompatibilities, Role, TensorView, compare_configurations, compare_tokenizers, is_tied, layer_count,
@@ -61,27 +61,22 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
     };
 
     let uses_base = method.base() == BaseUse::Required;
-    let base = spec.base_model.as_deref().map(find).transpose()?;
-    let merged: Vec<_> = spec
-        .models
-        .iter()
-        .filter(|model| !uses_base || spec.base_model.as_ref() != Some(&model.model))
-        .collect();
-    let listed = spec.base_model.as_deref().map(|reference| (reference, None));
-    let all_names = display_names(
-        listed.into_iter().chain(
-            merged
-                .iter()
-                .map(|model| (model.model.as_str(), model.name.as_deref())),
-        ),
-    );
-    let (base_names, names) = all_names.split_at(usize::from(base.is_some()));
-    let base = base_names.first().cloned().zip(base);
-    let mut inputs: Vec<(String, Source)> = base.iter().filter(|_| uses_base).cloned().collect();
-    for (model, name) in merged.iter().zip(names) {
-        inputs.push((name.clone(), find(&model.model)?));
+    let listed = listed_models(spec, uses_base);
+    let mut base = None;
+    let (mut inputs, mut parameters) = (Vec::new(), Vec::new());
+    for model in &listed {
+        let found = (model.name.clone(), find(model.reference)?);
+        match model.index.and_then(|index| spec.models.get(index)) {
+            Some(written) => {
+                inputs.push(found);
+                parameters.push(written.parameters.clone());
+            }
+            None => {
+                inputs.extend(uses_base.then(|| found.clone()));
+                base = Some(found);
+            }
+        }
     }
-    let parameters = merged.iter().map(|model| model.parameters.clone()).collect();
     let lead = match base.as_ref().or(inputs.first()) {
         Some((_, lead)) => lead.clone(),
         None => return Err(MergeError::Internal("a merge of nothing".to_string())),
@@ -92,18 +87,14 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
     };
 
     let mut warnings = Vec::new();
-    if merged.len() < spec.models.len() {
+    if parameters.len() < spec.models.len() {
         warnings.push(format!(
             "the base model is listed among the models; {} passes it over",
             method.name()
         ));
     }
-    let matched = check_models(
-        base.as_ref().filter(|_| !uses_base),
-        &inputs,
-        &lead,
-        &mut warnings,
-    )?;
+    let lender = base.as_ref().filter(|_| !uses_base);
+    let matched = check_models(lender, &inputs, &lead, &mut warnings)?;
     let (tensors, layout) = lay_out(spec, options, &inputs, &lead, &matched)?;
     let configuration = output_files::configuration(lead.configuration(), spec.output_type(), &tensors);
     let footprint = footprint(&tensors, &inputs, uses_base);
@@ -126,6 +117,19 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
     plan.sizing(true)?;
     plan.bytes_to_read = plan.count_bytes()?;
     Ok(plan)
+}
+
+/// Do these models (what messages call each, and the model) fit together? For a merge of which only a part is there
+/// yet; [`plan()`] asks the same of all. Returns what a user should know.
+///
+/// # Errors
+/// [`MergeError::Incompatible`] with everything that differs.
+pub fn compare(models: &[(String, Source)]) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if let Some((_, lead)) = models.first() {
+        check_models(None, models, lead, &mut warnings)?;
+    }
+    Ok(warnings)
 }
 
 /// Refuses models that do not fit; `other` is a base that only lends its configuration.

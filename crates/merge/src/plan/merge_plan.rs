@@ -118,29 +118,31 @@ impl MergePlan {
     }
 
     /// ‖τ‖² of each model as its manifest records it: fact `distance_squared`, `{"from": digest of the base's
-    /// manifest, "value": number}`.
-    pub(crate) fn recorded_norms(&self) -> Result<Vec<f64>> {
-        let base = self
-            .base
-            .as_ref()
-            .map(|(_, source)| source.digest())
-            .unwrap_or_default();
-        let recorded = |(name, source): &(String, Source)| {
-            let fact = source.facts().get("distance_squared");
-            let from = fact.and_then(|fact| fact.get("from")).and_then(Value::as_str);
-            let value = fact.and_then(|fact| fact.get("value")).and_then(Value::as_f64);
-            value
-                .filter(|value| from == Some(base) && value.is_finite() && *value >= 0.0)
-                .ok_or_else(|| {
-                    let reason =
-                        "its manifest records no distance from this base; use norms: read".to_string();
-                    MergeError::Model {
-                        model: name.clone(),
-                        reason,
-                    }
-                })
+    /// manifest, "value": number}`. `None` for a model that records none, or one from another base.
+    pub(crate) fn noted_norms(&self) -> Vec<Option<f64>> {
+        let base = self.base.as_ref().map(|(_, source)| source.digest());
+        let noted = |(_, source): &(String, Source)| {
+            let fact = source.facts().get("distance_squared")?;
+            let from = fact.get("from").and_then(Value::as_str);
+            let value = fact.get("value").and_then(Value::as_f64)?;
+            (from.is_some() && from == base && value.is_finite() && value >= 0.0).then_some(value)
         };
-        self.models().map(recorded).collect()
+        self.models().map(noted).collect()
+    }
+
+    /// As [`Self::noted_norms`], of all models.
+    ///
+    /// # Errors
+    /// [`MergeError::Model`] naming one that records none.
+    pub(crate) fn recorded_norms(&self) -> Result<Vec<f64>> {
+        let noted = self.models().zip(self.noted_norms());
+        let recorded = |((name, _), noted): (&(String, Source), Option<f64>)| {
+            noted.ok_or_else(|| MergeError::Model {
+                model: name.clone(),
+                reason: "its manifest records no distance from this base; use norms: read".to_string(),
+            })
+        };
+        noted.map(recorded).collect()
     }
 
     /// Does the combining pass measure the task vectors although the method does not ask for it?

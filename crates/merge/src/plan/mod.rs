@@ -6,7 +6,8 @@ mod names;
 mod output_files;
 mod summary;
 
-pub use build::{MergeOptions, plan};
+pub use build::{MergeOptions, compare, plan};
 pub use merge_plan::MergePlan;
+pub(crate) use names::{Listed, listed_models};
 pub(crate) use output_files::TOKENIZER_FILES;
 pub use summary::PlanSummary;

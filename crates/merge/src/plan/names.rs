@@ -1,4 +1,44 @@
-//! What reports call a model.
+//! What reports call a model, and where in the document it stands.
+
+use crate::config::MergeSpec;
+
+/// A model of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed<'a> {
+    /// `base_model` or `models[1].model`.
+    pub(crate) path: String,
+    /// The text that stands there.
+    pub(crate) reference: &'a str,
+    /// What reports call it.
+    pub(crate) name: String,
+    /// Number in `models`; `None` for the base.
+    pub(crate) index: Option<usize>,
+}
+
+/// The base, if there is one, and the merged models: those listed, without the base where the method `uses_base`.
+pub(crate) fn listed_models(spec: &MergeSpec, uses_base: bool) -> Vec<Listed<'_>> {
+    let base = spec.base_model.as_deref();
+    let is_merged = |model: &str| !uses_base || base != Some(model);
+    let merged = (spec.models.iter().enumerate()).filter(|(_, model)| is_merged(&model.model));
+    let entries: Vec<_> = base
+        .map(|base| (None, base, None))
+        .into_iter()
+        .chain(merged.map(|(index, model)| (Some(index), model.model.as_str(), model.name.as_deref())))
+        .collect();
+    let names = display_names(entries.iter().map(|(_, reference, name)| (*reference, *name)));
+    let listed = entries.into_iter().zip(names);
+    listed
+        .map(|((index, reference, _), name)| Listed {
+            path: index.map_or_else(
+                || "base_model".to_string(),
+                |index| format!("models[{index}].model"),
+            ),
+            reference,
+            name,
+            index,
+        })
+        .collect()
+}
 
 /// A short, unique name for each reference: the given name, else the last part of the path, else all of it.
 /// Credentials in addresses are masked.

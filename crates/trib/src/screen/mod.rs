@@ -4,6 +4,7 @@
 
 mod doctor;
 mod job;
+mod merge;
 mod plan;
 mod quantity;
 mod setting;
@@ -13,6 +14,7 @@ mod tests;
 
 pub(crate) use doctor::doctor_page;
 pub(crate) use job::{job_list, job_page};
+pub(crate) use merge::{merge_page, merge_plan_page};
 pub(crate) use plan::plan_page;
 pub(crate) use quantity::{bytes, count, duration, plural, rate, rough_duration, significant};
 pub(crate) use summary::summary;

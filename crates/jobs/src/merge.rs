@@ -1,0 +1,353 @@
+//! `merge`: several models into one, in mergekit's words.
+//!
+//! The settings are a [`MergeSpec`] whose models may be references to other steps; the work is
+//! [`MergePlan::write`](tributary_merge::MergePlan::write). In tables a model is called by its `name:`, else by the id
+//! of its step (outside models: by the last part of their place), which is also how the artifact's own documents call
+//! it, so that no place of this machine is in them.
+//!
+//! Everything is checked from headers before any work: when a model exists at plan time (from outside, or made by an
+//! earlier run) it is opened then, and what exists is compared; the rest when its step is done.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tributary_merge::{
+    FloatType, Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeSpec, ModelSpec,
+    ParameterValue, Phase, PlanSummary, Progress, Source, Watch, compare, plan,
+};
+use tributary_pipeline::{
+    Estimate, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome, OutputDeclaration,
+    PlanContext, Problem, ProgressSink, ResolvedInput, TypedJob,
+};
+use tributary_train::STATE_KIND;
+
+use crate::blame::Blame;
+use crate::merge_figures::outcome;
+
+/// Merges models.
+pub struct Merge;
+
+/// `with:` of a merge: mergekit's document.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergeSettings {
+    /// The method: `linear`, `task_arithmetic`, `metagpt`.
+    pub merge_method: String,
+    /// The model the others were fine-tuned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model: Option<InputRef>,
+    /// The models to merge.
+    pub models: Vec<MergedModel>,
+    /// Parameters of the merge, and defaults for the models' own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, ParameterValue>,
+    /// Type of the tensors written if `out_dtype` is not given; arithmetic is always done in at least `float32`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<FloatType>,
+    /// Type of the tensors written; by default each keeps the type it has in the base (the first model without one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_dtype: Option<FloatType>,
+    /// Whose tokenizer goes with the result: `base` (the default) or one of the models, written as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_source: Option<String>,
+}
+
+/// One model of a merge.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergedModel {
+    /// The model.
+    pub model: InputRef,
+    /// What tables call it; by default the id of its step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its own parameters, which go before those of the merge.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, ParameterValue>,
+}
+
+/// Checkpoints of a training are models too.
+const ACCEPTED: &[&str] = &[MODEL_KIND, STATE_KIND];
+
+impl MergeSettings {
+    /// Every field that names a model.
+    fn references(&self) -> Vec<(String, InputRef)> {
+        let base = self
+            .base_model
+            .iter()
+            .map(|base| ("base_model".to_owned(), base.clone()));
+        let models = self.models.iter().enumerate();
+        let models = models.map(|(index, model)| (format!("models.{index}.model"), model.model.clone()));
+        let tokenizer = self
+            .tokenizer_source
+            .iter()
+            .filter_map(|source| match source.as_str() {
+                "base" | "union" => None,
+                source => Some(("tokenizer_source".to_owned(), source.parse().ok()?)),
+            });
+        base.chain(models).chain(tokenizer).collect()
+    }
+
+    /// The document, each model by what `call` makes of its reference.
+    fn spec(&self, call: impl Fn(&str) -> String) -> MergeSpec {
+        let model = |model: &MergedModel| ModelSpec {
+            model: call(&model.model.to_string()),
+            name: model.name.clone(),
+            parameters: model.parameters.clone(),
+        };
+        MergeSpec {
+            merge_method: self.merge_method.clone(),
+            base_model: self.base_model.as_ref().map(|base| call(&base.to_string())),
+            models: self.models.iter().map(model).collect(),
+            parameters: self.parameters.clone(),
+            dtype: self.dtype,
+            out_dtype: self.out_dtype,
+            tokenizer_source: self.tokenizer_source.as_deref().map(call),
+        }
+    }
+}
+
+/// The models that exist, opened, and the document in their names.
+struct Opened {
+    spec: MergeSpec,
+    /// In the order of the document.
+    sources: Vec<Source>,
+    /// What could not be opened, by field.
+    broken: Vec<(String, MergeError)>,
+    is_complete: bool,
+}
+
+impl Opened {
+    fn new<'a>(
+        settings: &MergeSettings,
+        input: impl Fn(&str) -> Option<&'a ResolvedInput>,
+    ) -> Result<Self, JobError> {
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
+        let (mut sources, mut broken, mut is_complete) = (Vec::new(), Vec::new(), true);
+        // Where the tokenizer of a model called `base` is asked for that is not the base, `base` would mean the other.
+        let is_word = settings.tokenizer_source.as_deref().is_some_and(|source| {
+            source != "base"
+                && settings
+                    .base_model
+                    .as_ref()
+                    .is_none_or(|base| base.to_string() != source)
+        });
+        for (field, reference) in settings.references() {
+            let text = reference.to_string();
+            let Some(found) = input(&field) else {
+                is_complete = false;
+                continue;
+            };
+            if names.contains_key(&text) {
+                continue;
+            }
+            let name = unused(&found.label, |name| {
+                names.values().any(|other| other == name) || (name == "base" && is_word)
+            });
+            names.insert(text, name.clone());
+            match open(&name, found)? {
+                Ok(source) => sources.push(source),
+                Err(error) => broken.push((field, error)),
+            }
+        }
+        let spec = settings.spec(|text| names.get(text).cloned().unwrap_or_else(|| text.to_owned()));
+        Ok(Opened {
+            spec,
+            sources,
+            broken,
+            is_complete,
+        })
+    }
+
+    fn plan(&self, options: &MergeOptions) -> Result<MergePlan, MergeError> {
+        plan(&self.spec, &self.sources, options)
+    }
+
+    /// What is wrong with the models that exist.
+    fn problems(self, options: &MergeOptions) -> Vec<Problem> {
+        let result = if !self.broken.is_empty() {
+            let broken = |(field, error): (String, MergeError)| {
+                let mut problems = in_fields(error.problems(&self.spec));
+                problems
+                    .iter_mut()
+                    .for_each(|problem| problem.field.clone_from(&field));
+                problems
+            };
+            return self.broken.into_iter().flat_map(broken).collect();
+        } else if self.is_complete {
+            self.plan(options).map(drop)
+        } else {
+            let named = self
+                .sources
+                .iter()
+                .map(|source| (source.reference().to_owned(), source.clone()));
+            compare(&named.collect::<Vec<_>>()).map(drop)
+        };
+        let Err(error) = result else { return Vec::new() };
+        match in_fields(error.problems(&self.spec)) {
+            // About no setting in particular, for instance the memory.
+            problems if problems.is_empty() => vec![Problem::new("", error.to_string())],
+            problems => problems,
+        }
+    }
+}
+
+/// `label`, or with a number behind it if another model is called so.
+fn unused(label: &str, is_used: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|number| format!("{label} ({number})"));
+    let mut all = std::iter::once(label.to_owned()).chain(numbered);
+    all.find(|name| !is_used(name)).unwrap_or_default()
+}
+
+/// Opens an input under a name; the inner error is the model's fault.
+fn open(name: &str, input: &ResolvedInput) -> Result<Result<Source, MergeError>, JobError> {
+    let facts = input
+        .artifact
+        .as_ref()
+        .map(|artifact| artifact.manifest().facts.clone());
+    let identity = Identity {
+        kind: input.kind.clone(),
+        digest: input.digest.clone(),
+        facts: facts.unwrap_or_default(),
+    };
+    Ok(Source::open_as(name, &input.folder()?, identity))
+}
+
+/// Problems with fields as a pipeline writes them: `models.0.model`.
+fn in_fields(problems: Vec<tributary_merge::Problem>) -> Vec<Problem> {
+    let one = |problem: tributary_merge::Problem| Problem {
+        field: problem.path.replace('[', ".").replace(']', ""),
+        message: problem.message,
+        help: problem.help,
+    };
+    problems.into_iter().map(one).collect()
+}
+
+impl TypedJob for Merge {
+    type Settings = MergeSettings;
+    const KIND: &'static str = "merge";
+    const VERSION: u32 = MERGE_VERSION;
+    const SUMMARY: &'static str =
+        "Merges models into one (linear, task_arithmetic, metagpt), streaming, in mergekit's words";
+    const EXAMPLE: &'static str = "\
+- id: merged
+  job: merge
+  with:
+    merge_method: metagpt
+    base_model: ${base.model}
+    models:
+      - model: ${stories.model}
+      - model: ${facts.model}
+      - {model: 's3://team/models/arithmetic', name: sums}
+    out_dtype: bfloat16
+";
+
+    fn is_seeded(&self, _: &MergeSettings) -> bool {
+        false
+    }
+
+    fn inputs(&self, settings: &MergeSettings) -> Vec<InputDeclaration> {
+        let declare = |(field, reference): (String, InputRef)| {
+            InputDeclaration::new(field, ACCEPTED, &reference).named()
+        };
+        settings.references().into_iter().map(declare).collect()
+    }
+
+    fn outputs(&self, _: &MergeSettings) -> Vec<OutputDeclaration> {
+        vec![OutputDeclaration::new("model", MODEL_KIND, "")]
+    }
+
+    fn check(&self, settings: &MergeSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
+        let problems = in_fields(settings.spec(str::to_owned).check());
+        if !problems.is_empty() {
+            return problems;
+        }
+        match Opened::new(settings, |field| plan.input(field)) {
+            Ok(opened) => opened.problems(&MergeOptions::default()),
+            Err(error) => vec![Problem::new("", error.describe())],
+        }
+    }
+
+    fn estimate(&self, settings: &MergeSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
+        let opened = Opened::new(settings, |field| plan.input(field)).ok()?;
+        if !opened.is_complete || !opened.broken.is_empty() {
+            return None;
+        }
+        Some(estimate(&opened.plan(&MergeOptions::default()).ok()?.summary()))
+    }
+
+    fn run(&self, settings: &MergeSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
+        let opened = Opened::new(settings, |field| context.input(field).ok())?;
+        if let Some((field, error)) = opened.broken.into_iter().next() {
+            return Err(error).blame(format!("opening `{field}`"));
+        }
+        let opened = Opened {
+            broken: Vec::new(),
+            ..opened
+        };
+        let options = MergeOptions {
+            threads: Some(context.threads),
+            ..MergeOptions::default()
+        };
+        let plan = opened.plan(&options).blame("planning the merge")?;
+        let bytes = Bytes::new(&*context.progress);
+        let watch = Watch {
+            progress: &|progress| bytes.note(progress),
+            cancel: context.cancellation.flag(),
+        };
+        let report = plan.write(&context.publication, &watch).blame("merging")?;
+        Ok(outcome(&report.record))
+    }
+}
+
+fn estimate(summary: &PlanSummary) -> Estimate {
+    let passes = if summary.passes == 1 {
+        "1 pass".to_owned()
+    } else {
+        format!("{} passes", summary.passes)
+    };
+    let note = format!(
+        "{} of {} models, {:.1} M parameters, {passes}",
+        summary.method,
+        summary.models.len(),
+        summary.parameters as f64 / 1e6
+    );
+    Estimate {
+        bytes_read: Some(summary.bytes_to_read),
+        bytes_written: Some(summary.bytes_to_write),
+        memory: Some(summary.memory),
+        note: Some(note),
+    }
+}
+
+/// Turns how far a merge is, heard from many threads, into stretches of work.
+struct Bytes<'a> {
+    sink: &'a dyn ProgressSink,
+    last: Mutex<(Option<Phase>, u64)>,
+}
+
+impl<'a> Bytes<'a> {
+    fn new(sink: &'a dyn ProgressSink) -> Self {
+        Bytes {
+            sink,
+            last: Mutex::new((None, 0)),
+        }
+    }
+
+    fn note(&self, progress: Progress) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != Some(progress.phase) {
+            let what = match progress.phase {
+                Phase::Statistics => "measuring the task vectors",
+                Phase::Merge => "merging",
+            };
+            self.sink.begin(what, Some(progress.total), "bytes");
+            *last = (Some(progress.phase), 0);
+        }
+        // A thread may have been overtaken by one that is further.
+        self.sink.advance(progress.done.saturating_sub(last.1));
+        last.1 = last.1.max(progress.done);
+    }
+}

@@ -1,0 +1,234 @@
+//! `trib merge` as a user meets it: outcome, errors with their places, exit codes, interruption.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tributary_store::{Artifact, Store};
+use tributary_testkit::tiny_model::TinyModel;
+
+/// A folder that commands run in, with models `base`, `one` and `two`.
+struct Workplace {
+    folder: tempfile::TempDir,
+}
+
+impl Workplace {
+    fn new() -> Self {
+        let workplace = Workplace {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        for (seed, name) in [(1, "base"), (2, "one"), (3, "two")] {
+            TinyModel::default().write(&workplace.path(name), seed).unwrap();
+        }
+        workplace
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trib"));
+        command.current_dir(self.folder.path()).args(arguments);
+        command
+    }
+
+    fn trib(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What a failing command says, and its exit code.
+    fn failure(&self, arguments: &[&str]) -> String {
+        let output = self.trib(arguments);
+        assert!(output.stdout.is_empty(), "a failure has no data");
+        let said = String::from_utf8(output.stderr)
+            .unwrap()
+            .replace(self.folder.path().to_str().unwrap(), "[folder]");
+        format!("{said}exit code {}", output.status.code().unwrap())
+    }
+}
+
+const METAGPT: &str =
+    "merge_method: metagpt\nbase_model: base\nmodels:\n  - model: one\n  - {model: two, name: second}\n";
+
+fn json(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_merge_is_shown_and_an_equal_one_is_success() {
+    let workplace = Workplace::new();
+    workplace.file("merge.yml", METAGPT);
+    let plan = json(&workplace.trib(&["merge", "merge.yml", "out", "--plan", "--json"]))["plan"].clone();
+    assert_eq!(
+        (&plan["passes"], &plan["models"][1]),
+        (&2.into(), &"second".into())
+    );
+    assert!(!workplace.path("out").exists());
+    let made = json(&workplace.trib(&[
+        "merge",
+        "merge.yml",
+        "out",
+        "--json",
+        "--threads",
+        "1",
+        "--memory",
+        "4MiB",
+    ]));
+    let artifact = Artifact::open(&Store::open(workplace.path("out").to_str().unwrap()).unwrap()).unwrap();
+    assert_eq!(made["digest"], artifact.digest());
+    assert!(made["execution"]["peak_buffer_bytes"].as_u64().unwrap() <= 4 << 20);
+    assert_eq!(made["execution"]["bytes_read"], plan["bytes_to_read"]);
+    let lambda = |index: usize| made["record"]["models"][index]["coefficient"].as_f64().unwrap();
+    assert!((lambda(0) + lambda(1) - 1.0).abs() < 1e-12);
+
+    let again = workplace.trib(&["merge", "merge.yml", "out"]);
+    let shown = String::from_utf8(again.stdout).unwrap();
+    for part in [
+        &artifact.digest(),
+        "metagpt: θ = θ₀",
+        "base (base)",
+        "second",
+        &format!("{:.6}", lambda(0)),
+        "cosines of the task vectors",
+        "n_eff 2.00 of 2 models",
+    ] {
+        assert!(shown.contains(part), "{part} is missing:\n{shown}");
+    }
+    // Models that are artifacts are known by content: nothing is read a second time.
+    for name in ["base", "one", "two"] {
+        json(&workplace.trib(&["import", name, &format!("known/{name}"), "--json"]));
+    }
+    workplace.file("known.yml", &METAGPT.replace("model: ", "model: known/"));
+    let known = ["merge", "known.yml", "out-2", "--json"];
+    assert_eq!(json(&workplace.trib(&known))["cached"], false);
+    let again = json(&workplace.trib(&known));
+    assert_eq!(
+        (&again["cached"], &again["record"]["models"]),
+        (&true.into(), &json(&workplace.trib(&known))["record"]["models"])
+    );
+    assert_eq!(
+        again["record"]["models"][0]["coefficient"],
+        made["record"]["models"][0]["coefficient"]
+    );
+}
+
+#[test]
+fn errors_say_where_and_what_to_do() {
+    let workplace = Workplace::new();
+    workplace.file("merge.yml", METAGPT);
+    json(&workplace.trib(&["merge", "merge.yml", "out", "--json"]));
+    TinyModel {
+        vocab: 300,
+        ..TinyModel::default()
+    }
+    .write(&workplace.path("wide"), 4)
+    .unwrap();
+    TinyModel::default().write(&workplace.path("cut"), 5).unwrap();
+    let file = File::options()
+        .write(true)
+        .open(workplace.path("cut/model.safetensors"))
+        .unwrap();
+    file.set_len(10_000).unwrap();
+    workplace.file(
+        "words.yml",
+        "merge_method: metagtp\nbase_model: base\nmodels:\n  - modle: one\n",
+    );
+    workplace.file(
+        "fit.yml",
+        "merge_method: linear\nmodels:\n  - model: one\n  - model: wide\n",
+    );
+    workplace.file(
+        "gone.yml",
+        "merge_method: task_arithmetic\nbase_model: bse\nmodels:\n  - {model: one, parameters: {weight: 1}}\n  - {model: cut, \
+         parameters: {weight: 1}}\n  - {model: 's3s://x/y', parameters: {weight: 1}}\n",
+    );
+    workplace.file("other.yml", "merge_method: linear\nmodels: [{model: one}]\n");
+    let told: Vec<String> = [
+        vec!["merge", "absent.yml", "new"],
+        vec!["merge", "words.yml", "new"],
+        vec!["merge", "fit.yml", "new"],
+        vec!["merge", "gone.yml", "new"],
+        vec!["merge", "other.yml", "out"],
+        vec!["merge", "other.yml", "base"],
+        vec!["merge", "other.yml", "new", "--memory", "1KiB"],
+        vec!["merge", "other.yml", "new", "--memory", "much"],
+        vec!["merge", "fit.yml", "new", "--json"],
+    ]
+    .iter()
+    .map(|arguments| format!("$ trib {}\n{}", arguments.join(" "), workplace.failure(arguments)))
+    .collect();
+    insta::assert_snapshot!("errors", told.join("\n\n"));
+    assert!(!workplace.path("new").exists());
+}
+
+/// A model of zeros that takes no disk: one tensor of `len` bytes of f32.
+fn hollow(path: &Path, len: u64) {
+    std::fs::create_dir_all(path).unwrap();
+    let header = format!(
+        r#"{{"x":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{len}]}}}}"#,
+        len / 4
+    );
+    let mut file = File::create(path.join("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len(8 + header.len() as u64 + len).unwrap();
+    std::fs::write(path.join("config.json"), r#"{"model_type": "llama"}"#).unwrap();
+}
+
+/// An interrupt in the middle of writing: exit code 75, nothing visible, and the next attempt succeeds.
+#[test]
+fn an_interrupted_merge_leaves_nothing() {
+    let workplace = Workplace::new();
+    for name in ["base", "one", "two"] {
+        hollow(&workplace.path(name), 1 << 30);
+    }
+    workplace.file(
+        "merge.yml",
+        "merge_method: task_arithmetic\nbase_model: base\nmodels: [{model: one}, {model: two}]\nparameters: {weight: 0.5}\n",
+    );
+    let mut child = workplace
+        .command(&["merge", "merge.yml", "out", "--threads", "1", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_writing =
+        || std::fs::read_dir(workplace.path("out")).is_ok_and(|mut files| files.next().is_some());
+    while !is_writing() {
+        assert!(Instant::now() < deadline, "the merge did not begin to write");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the merge ended before it was interrupted"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("cancelled"), "{said}");
+    assert!(!is_writing(), "something was left");
+    for name in ["base", "one", "two"] {
+        hollow(&workplace.path(name), 1 << 20);
+    }
+    json(&workplace.trib(&["merge", "merge.yml", "out", "--json"]));
+}
