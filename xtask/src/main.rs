@@ -2,39 +2,42 @@
 
 mod cuda_check;
 mod gpu_check;
+mod junit;
+mod limited;
+mod python;
+mod reference;
+mod smollm2;
+mod test;
 
 use std::env;
-use std::path::Path;
-use std::process::Command;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-fn main() -> Result<()> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("test") => test(),
-        Some("gpu-check") => gpu_check::gpu_check(&arguments[1..]),
-        other => bail!("unknown command {other:?}; there are: test, gpu-check"),
-    }
-}
+const USAGE: &str = "\
+cargo xtask test [--no-downloads] [--install-nextest] [-- ARGUMENTS]
+    Builds everything, runs every test, and says what was skipped and why.
+    What the tests compare with is set up first, outside the clone, once: a Python with transformers, and SmolLM2.
+      --no-downloads     use what is there; tests that need more are skipped
+      --install-nextest  install cargo-nextest if it is not there (minutes); cargo test does without
+      -- ARGUMENTS       for the test runner, for instance a name: only those tests
 
-/// Runs every test and says which references were at hand.
-fn test() -> Result<()> {
-    let nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|out| out.status.success());
-    let arguments: &[&str] = if nextest {
-        &["nextest", "run", "--release", "--workspace", "--no-fail-fast"]
-    } else {
-        println!("cargo-nextest is not installed (`cargo install cargo-nextest`); using cargo test, one test at a time");
-        &["test", "--release", "--workspace", "--no-fail-fast", "--", "--test-threads=1"]
-    };
-    let status = Command::new("cargo").args(arguments).status()?;
-    let shared = Path::new("../shared").is_dir();
-    let reference = |name: &str| if env::var_os(name).is_some() { "ran" } else { "skipped: the variable is not set" };
-    println!("tests against ../shared: {}", if shared { "ran" } else { "skipped: the folder is not there" });
-    println!("tests against a Python reference (TRIBUTARY_PYTHON): {}", reference("TRIBUTARY_PYTHON"));
-    println!("tests on SmolLM2 (TRIBUTARY_SMOLLM2): {}", reference("TRIBUTARY_SMOLLM2"));
-    if !status.success() {
-        bail!("tests failed");
+cargo xtask gpu-check
+    Packs a CUDA build with a script that checks and times it on a machine with a GPU.";
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((command, rest)) if command == "test" => test::run(&test::Options::parse(rest)?),
+        Some((command, rest)) if command == "gpu-check" => {
+            gpu_check::gpu_check(rest)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some((command, _)) if ["help", "--help", "-h"].contains(&command.as_str()) => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some((command, _)) => bail!("there is no command {command:?}\n{USAGE}"),
+        None => bail!("say what to do\n{USAGE}"),
     }
-    cuda_check::cuda_check()
 }

@@ -1,0 +1,26 @@
+//! What we compute beside what the reference implementations compute: transformers on real and on new models, and the
+//! published text of stories260K. What each test needs, and how it says that it is skipped, is in `tests/README.md`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, says what it skips and which figures it saw"
+)]
+
+mod artifacts;
+mod program;
+mod python;
+mod smollm2;
+mod stories;
+
+use std::path::{Path, PathBuf};
+
+/// A file or folder of `shared/` beside the repository, or nothing, said aloud.
+fn shared(path: &str) -> Option<PathBuf> {
+    let found = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).join(path);
+    if found.exists() {
+        return Some(found.canonicalize().unwrap());
+    }
+    eprintln!("skipped: ../shared/{path} is not there");
+    None
+}
