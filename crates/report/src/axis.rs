@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::number::{fixed, number};
+use crate::number::{fixed, number, scientific};
 
 /// A tick of an axis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,7 +67,7 @@ impl Axis {
         let (mut low, mut high) = match high - low {
             span if !span.is_finite() => (low / 4.0, high / 4.0),
             span if span < least => {
-                let pad = if low == 0.0 { 0.5 } else { low.abs() * 0.1 };
+                let pad = if low.abs() < 1e-290 { 0.5 } else { low.abs() * 0.1 };
                 (low - pad, high + pad)
             }
             _ => (low, high),
@@ -126,8 +126,9 @@ impl Axis {
         let decimals = (-self.step.log10().floor()).clamp(0.0, 12.0) as usize;
         let largest = self.low.abs().max(self.high.abs());
         let label = |tick: f64| match largest {
+            _ if !self.is_log && (tick / self.step).round() == 0.0 && largest >= 1e4 => "0".to_owned(),
             _ if self.is_log => number(10f64.powf(tick)),
-            l if l >= 1e9 || l < 1e-3 => number((tick / self.step).round() * self.step),
+            l if l >= 1e9 || l < 1e-2 => scientific((tick / self.step).round() * self.step),
             l if l >= 1e6 => format!("{}M", number(tick / 1e6)),
             l if l >= 1e4 => format!("{}k", number(tick / 1e3)),
             _ => fixed(tick, decimals),
@@ -155,17 +156,17 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let axis = Axis::linear((0.83, 4.16), (200.0, 0.0), 5, true);
+        let axis = Axis::linear((0.83, 4.16), (200.0, 0.0), 4, true);
         assert_eq!(labels(&axis), ["0", "1", "2", "3", "4", "5"]);
         assert_eq!((axis.place(0.0), axis.place(5.0)), (200.0, 0.0));
         let axis = Axis::linear((0.0, 300.0), (0.0, 100.0), 6, false);
         assert_eq!(labels(&axis), ["0", "50", "100", "150", "200", "250", "300"]);
-        let axis = Axis::linear((-0.31, 0.29), (0.0, 100.0), 4, false);
+        let axis = Axis::linear((-0.31, 0.29), (0.0, 100.0), 3, false);
         assert_eq!(labels(&axis), ["−0.2", "0.0", "0.2"]);
         let axis = Axis::linear((0.0, 60_000.0), (0.0, 100.0), 6, false);
         assert_eq!(labels(&axis)[1], "10k");
         let axis = Axis::linear((0.0, 3e-4), (0.0, 100.0), 3, true);
-        assert_eq!(labels(&axis), ["0", "0.0001", "0.0002", "0.0003"]);
+        assert_eq!(labels(&axis), ["0", "1e−4", "2e−4", "3e−4"]);
         let axis = Axis::logarithmic((8.0, 31_000.0), (0.0, 1.0));
         assert_eq!(labels(&axis), ["1", "10", "100", "1000", "10,000", "100,000"]);
     }

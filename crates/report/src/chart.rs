@@ -6,12 +6,16 @@
 use serde::Serialize;
 use tributary_pipeline::Line;
 
-use crate::axis::{Axis, Tick, bounds};
+use crate::axis::{Axis, Tick, bounds, pixel};
+use crate::lettering::cells;
 use crate::number::{number, plural};
 
 const WIDTH: f64 = 500.0;
 const HEIGHT: f64 = 270.0;
-const LEFT: f64 = 52.0;
+/// Least room for the numbers of the y axis.
+const LEFT: f64 = 40.0;
+/// Room for a digit.
+const DIGIT: f64 = 7.4;
 const RIGHT: f64 = 488.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 228.0;
@@ -19,8 +23,8 @@ const BOTTOM: f64 = 228.0;
 const COLOURS: usize = 8;
 /// Lines of at most so many points show them.
 const MOST_DOTS: usize = 24;
-/// Positive values so many times apart are drawn on an axis of logarithms.
-const WIDE: f64 = 100.0;
+/// Positive values whose largest is so many times their median are drawn on an axis of logarithms.
+const WIDE: f64 = 50.0;
 
 /// A chart, ready to draw.
 #[derive(Debug, Serialize)]
@@ -55,34 +59,49 @@ struct Curve {
 
 /// Draws curves.
 pub(crate) fn draw(step: &str, title: &str, x_label: &str, y_label: &str, lines: &[Line]) -> Chart {
-    let points = |line: &Line| -> Vec<(f64, f64)> { line.x.iter().copied().zip(line.y.iter().copied()).collect() };
+    let points =
+        |line: &Line| -> Vec<(f64, f64)> { line.x.iter().copied().zip(line.y.iter().copied()).collect() };
     let all: Vec<Vec<(f64, f64)>> = lines.iter().map(points).collect();
     let seen = |point: &&(f64, f64)| point.0.is_finite() && point.1.is_finite();
     let finite = || all.iter().flatten().filter(seen);
     let x_bounds = bounds(finite().map(|point| point.0));
     let y_bounds = bounds(finite().map(|point| point.1));
     let axes = x_bounds.zip(y_bounds).map(|(x, y)| {
-        let is_wide = y.0 > 0.0 && y.1 / y.0 > WIDE;
+        let mut heights: Vec<f64> = finite().map(|point| point.1).collect();
+        heights.sort_by(f64::total_cmp);
+        let median = heights.get(heights.len() / 2).copied().unwrap_or(y.1);
+        let is_wide = y.0 > 0.0 && y.1 / median > WIDE;
         let y_axis = if is_wide {
             Axis::logarithmic(y, (BOTTOM, TOP))
         } else {
             Axis::linear(y, (BOTTOM, TOP), 5, true)
         };
-        (Axis::linear(x, (LEFT, RIGHT), 6, false), y_axis)
+        let longest = y_axis
+            .ticks()
+            .iter()
+            .map(|tick| cells(&tick.label))
+            .max()
+            .unwrap_or(0);
+        let left = LEFT.max(14.0 + longest as f64 * DIGIT);
+        (Axis::linear(x, (left, RIGHT), 6, false), y_axis, left)
     });
+    let left = axes.as_ref().map_or(LEFT, |axes| axes.2);
     let curves: Vec<Curve> = lines
         .iter()
         .zip(&all)
         .enumerate()
-        .map(|(index, (line, points))| curve(index, line, points, axes.as_ref()))
+        .map(|(index, (line, points))| curve(index, line, points, axes.as_ref().map(|(x, y, _)| (x, y))))
         .collect();
     let mut remarks = Vec::new();
     let missing = all.iter().flatten().count() - finite().count();
     if missing > 0 {
         let are = if missing == 1 { "is" } else { "are" };
-        remarks.push(format!("{} {are} not finite and left out.", plural(missing, "value")));
+        remarks.push(format!(
+            "{} {are} not finite and left out.",
+            plural(missing, "value")
+        ));
     }
-    if axes.as_ref().is_some_and(|(_, y)| y.is_log()) {
+    if axes.as_ref().is_some_and(|(_, y, _)| y.is_log()) {
         remarks.push("Logarithmic scale.".to_owned());
     }
     let said: Vec<String> = curves
@@ -91,13 +110,16 @@ pub(crate) fn draw(step: &str, title: &str, x_label: &str, y_label: &str, lines:
         .collect();
     Chart {
         step: step.to_owned(),
-        description: format!("{title} of {step}: {y_label} over {x_label}. {}.", said.join("; ")),
+        description: format!(
+            "{title} of {step}: {y_label} over {x_label}. {}.",
+            said.join("; ")
+        ),
         title: title.to_owned(),
         x_label: x_label.to_owned(),
         y_label: y_label.to_owned(),
         width: WIDTH,
         height: HEIGHT,
-        left: LEFT,
+        left: pixel(left),
         right: RIGHT,
         top: TOP,
         bottom: BOTTOM,
@@ -108,7 +130,7 @@ pub(crate) fn draw(step: &str, title: &str, x_label: &str, y_label: &str, lines:
     }
 }
 
-fn curve(index: usize, line: &Line, points: &[(f64, f64)], axes: Option<&(Axis, Axis)>) -> Curve {
+fn curve(index: usize, line: &Line, points: &[(f64, f64)], axes: Option<(&Axis, &Axis)>) -> Curve {
     let place = |point: &(f64, f64)| match axes {
         Some((x, y)) if point.0.is_finite() && point.1.is_finite() => {
             let place = (x.place(point.0), y.place(point.1));
@@ -136,7 +158,9 @@ fn curve(index: usize, line: &Line, points: &[(f64, f64)], axes: Option<&(Axis, 
         dash: index / COLOURS % 3,
         path: pieces.iter().map(|piece| path(&thinned(piece))).collect(),
         dots,
-        last: points.last().map_or("nothing".to_owned(), |point| number(point.1)),
+        last: points
+            .last()
+            .map_or("nothing".to_owned(), |point| number(point.1)),
         range: values.map_or("none".to_owned(), |(low, high)| {
             format!("{} to {}", number(low), number(high))
         }),
@@ -162,10 +186,18 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut start = 0;
     while start < points.len() {
         let column = points[start].0.floor();
-        let length = points[start..].iter().take_while(|point| point.0.floor() == column).count();
+        let length = points[start..]
+            .iter()
+            .take_while(|point| point.0.floor() == column)
+            .count();
         let here = &points[start..start + length];
         let by_height = |a: &usize, b: &usize| here[*a].1.total_cmp(&here[*b].1);
-        let ends = [Some(0), (0..length).min_by(by_height), (0..length).max_by(by_height), Some(length - 1)];
+        let ends = [
+            Some(0),
+            (0..length).min_by(by_height),
+            (0..length).max_by(by_height),
+            Some(length - 1),
+        ];
         let mut indices: Vec<usize> = ends.into_iter().flatten().collect();
         indices.sort_unstable();
         indices.dedup();
@@ -189,7 +221,13 @@ mod tests {
 
     #[test]
     fn gaps_are_gaps_and_are_counted() {
-        let chart = draw("s", "loss", "step", "nats", &[line("a", vec![1.0, f64::NAN, 2.0, 3.0])]);
+        let chart = draw(
+            "s",
+            "loss",
+            "step",
+            "nats",
+            &[line("a", vec![1.0, f64::NAN, 2.0, 3.0])],
+        );
         assert_eq!(chart.curves[0].path.matches('M').count(), 2);
         assert!(chart.curves[0].path.contains("h0"), "a lone point is a dot");
         assert_eq!(chart.remarks, ["1 value is not finite and left out."]);
@@ -215,9 +253,10 @@ mod tests {
 
     #[test]
     fn values_far_apart_get_logarithms() {
-        let chart = draw("s", "ppl", "step", "", &[line("a", vec![30_000.0, 12.0])]);
+        let chart = draw("s", "ppl", "step", "", &[line("a", vec![30_000.0, 12.0, 11.0])]);
         assert_eq!(chart.remarks, ["Logarithmic scale."]);
-        let chart = draw("s", "x", "step", "", &[line("a", vec![30_000.0, 0.0])]);
-        assert!(chart.remarks.is_empty());
+        for plain in [vec![30_000.0, 12.0, 0.0], vec![3e-4, 2e-4, 1e-9]] {
+            assert!(draw("s", "x", "step", "", &[line("a", plain)]).remarks.is_empty());
+        }
     }
 }

@@ -45,7 +45,9 @@ struct Row {
 /// Draws a panel for every data set in which two models or more can be compared.
 pub(crate) fn draw(board: &Board) -> Vec<Panel> {
     let columns = board.datasets.iter().enumerate();
-    columns.filter_map(|(column, dataset)| panel(board, column, dataset)).collect()
+    columns
+        .filter_map(|(column, dataset)| panel(board, column, dataset))
+        .collect()
 }
 
 fn panel(board: &Board, column: usize, dataset: &str) -> Option<Panel> {

@@ -14,7 +14,9 @@ use crate::{number, status};
 
 const BOX_HEIGHT: f64 = 46.0;
 const OUTSIDE_HEIGHT: f64 = 26.0;
-const COLUMN_GAP: f64 = 46.0;
+const COLUMN_GAP: f64 = 44.0;
+/// Columns get narrower before a graph gets wider than this.
+const WIDE: f64 = 1340.0;
 const MARGIN: f64 = 8.0;
 /// Size of names.
 const NAME_SIZE: f64 = 12.5;
@@ -114,7 +116,13 @@ impl Net {
         }
         // Steps come in topological order; what does not is no record of ours, and is left out.
         let link = |class: bool| {
-            move |(from, to): &(usize, usize)| (from < to).then_some(Link { from: *from, to: *to, class })
+            move |(from, to): &(usize, usize)| {
+                (from < to).then_some(Link {
+                    from: *from,
+                    to: *to,
+                    class,
+                })
+            }
         };
         let mut links: Vec<Link> = data.iter().filter_map(link(false)).collect();
         links.extend(order.difference(&data).filter_map(link(true)));
@@ -163,26 +171,33 @@ pub(crate) fn draw(history: &RunHistory) -> Graph {
         .collect();
     let layout = lay_out(&heights, &net.layers, &net.links);
     let longest = steps.iter().map(|step| cells(&step.id)).max().unwrap_or(0);
-    let width = (longest as f64 * NAME_SIZE * CELL + 44.0).clamp(132.0, 204.0).round();
-    let left = |layer: usize| MARGIN + layer as f64 * (width + COLUMN_GAP);
     let columns = net.layers.iter().map(|layer| layer + 1).max().unwrap_or(0);
+    let fitting = (WIDE - 2.0 * MARGIN + COLUMN_GAP) / columns.max(1) as f64 - COLUMN_GAP;
+    let natural = longest as f64 * NAME_SIZE * CELL + 32.0;
+    let width = natural.min(fitting).clamp(128.0, 204.0).floor();
+    let left = |layer: usize| MARGIN + layer as f64 * (width + COLUMN_GAP);
     let boxes: Vec<StepBox> = history
         .steps
         .iter()
         .zip(&layout.spots)
         .map(|(record, spot)| {
             let time = time(record.status, record.seconds);
-            let room = ((width - 30.0) / (SMALL_SIZE * CELL)) as usize;
+            let room = ((width - 44.0) / (SMALL_SIZE * CELL)) as usize;
             let word = status::name(record.status);
             StepBox {
                 x: left(spot.layer),
                 y: pixel(MARGIN + spot.middle - BOX_HEIGHT / 2.0),
                 width,
                 height: BOX_HEIGHT,
-                name: shorten(&record.step, ((width - 40.0) / (NAME_SIZE * CELL)) as usize),
+                name: shorten(&record.step, ((width - 24.0) / (NAME_SIZE * CELL)) as usize),
                 job: shorten(&record.job, room.saturating_sub(cells(&time)).max(4)),
                 title: match record.seconds {
-                    Some(seconds) => format!("{}: {}, {word}, {}", record.step, record.job, number::duration(seconds)),
+                    Some(seconds) => format!(
+                        "{}: {}, {word}, {}",
+                        record.step,
+                        record.job,
+                        number::duration(seconds)
+                    ),
                     None => format!("{}: {}, {word}", record.step, record.job),
                 },
                 id: record.step.clone(),
@@ -202,7 +217,11 @@ pub(crate) fn draw(history: &RunHistory) -> Graph {
             width,
             height: OUTSIDE_HEIGHT,
             name: shorten(
-                reference.trim_end_matches('/').rsplit('/').next().unwrap_or(reference),
+                reference
+                    .trim_end_matches('/')
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or(reference),
                 ((width - 20.0) / (SMALL_SIZE * CELL)) as usize,
             ),
             title: format!("from outside: {reference}"),
@@ -224,7 +243,9 @@ pub(crate) fn draw(history: &RunHistory) -> Graph {
 
 fn time(status: StepStatus, seconds: Option<f64>) -> String {
     match (status, seconds) {
-        (StepStatus::Done | StepStatus::Failed | StepStatus::Cancelled, Some(seconds)) => number::duration(seconds),
+        (StepStatus::Done | StepStatus::Failed | StepStatus::Cancelled, Some(seconds)) => {
+            number::duration(seconds)
+        }
         _ => status::name(status).to_owned(),
     }
 }
@@ -242,7 +263,11 @@ fn lines(layout: &Layout, left: &dyn Fn(usize) -> f64, width: f64) -> Vec<Line> 
         } else {
             String::new()
         };
-        format!("M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}{through}", x1 + half, x2 - half)
+        format!(
+            "M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}{through}",
+            x1 + half,
+            x2 - half
+        )
     };
     layout
         .segments

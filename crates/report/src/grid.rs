@@ -5,15 +5,15 @@ use serde::Serialize;
 use crate::number::{decimals_of_value, fixed, number};
 
 /// A matrix, ready to draw.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Heat {
-    title: String,
+    pub(crate) title: String,
     columns: Vec<String>,
     rows: Vec<(String, Vec<Shade>)>,
     caption: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 struct Shade {
     text: String,
     /// `positive`, `negative`, `diagonal` or `none`.
@@ -42,7 +42,10 @@ const STRONGEST: f64 = 72.0;
 /// Draws a matrix. What a thing has in common with itself (the ones on the diagonal) takes no part in the shades.
 pub(crate) fn heat(title: &str, row_names: &[String], columns: &[String], values: &[Vec<f64>]) -> Heat {
     let is_self = |row: usize, column: usize, value: f64| {
-        row_names.get(row).is_some_and(|name| Some(name) == columns.get(column)) && (value - 1.0).abs() < 1e-3
+        row_names
+            .get(row)
+            .is_some_and(|name| Some(name) == columns.get(column))
+            && (value - 1.0).abs() < 1e-3
     };
     let mut most: f64 = 0.0;
     let mut has_self = false;
@@ -58,7 +61,9 @@ pub(crate) fn heat(title: &str, row_names: &[String], columns: &[String], values
     let decimals = decimals_of_value(most).saturating_sub(1).max(2).min(6);
     let shade = |row: usize, column: usize| {
         let value = values.get(row).and_then(|line| line.get(column)).copied();
-        let part = value.filter(|value| value.is_finite() && most > 0.0).map_or(0.0, |v| v.abs() / most);
+        let part = value
+            .filter(|value| value.is_finite() && most > 0.0)
+            .map_or(0.0, |v| v.abs() / most);
         let class = match value {
             Some(value) if is_self(row, column, value) => "diagonal",
             Some(value) if value > 0.0 => "positive",
@@ -66,19 +71,38 @@ pub(crate) fn heat(title: &str, row_names: &[String], columns: &[String], values
             _ => "none",
         };
         Shade {
-            text: value.map_or(String::new(), |value| if most >= 1e4 { number(value) } else { fixed(value, decimals) }),
-            percent: if class == "diagonal" { 0 } else { (part * STRONGEST).round() as u32 },
+            text: value.map_or(String::new(), |value| {
+                if most >= 1e4 {
+                    number(value)
+                } else {
+                    fixed(value, decimals)
+                }
+            }),
+            percent: if class == "diagonal" {
+                0
+            } else {
+                (part * STRONGEST).round() as u32
+            },
             class,
         }
     };
-    let rest = if has_self { "; the diagonal takes no part" } else { "" };
+    let rest = if has_self {
+        "; the diagonal takes no part"
+    } else {
+        ""
+    };
     Heat {
         title: title.to_owned(),
         columns: columns.to_vec(),
         rows: row_names
             .iter()
             .enumerate()
-            .map(|(row, name)| (name.clone(), (0..columns.len()).map(|column| shade(row, column)).collect()))
+            .map(|(row, name)| {
+                (
+                    name.clone(),
+                    (0..columns.len()).map(|column| shade(row, column)).collect(),
+                )
+            })
             .collect(),
         caption: if most > 0.0 {
             format!("Full shade at ±{}{rest}.", number(most))
@@ -90,15 +114,24 @@ pub(crate) fn heat(title: &str, row_names: &[String], columns: &[String], values
 
 /// Draws a table; columns of numbers are aligned on the right.
 pub(crate) fn table(title: &str, columns: &[String], rows: &[Vec<String>]) -> Table {
-    let width = rows.iter().map(Vec::len).chain([columns.len()]).max().unwrap_or(0);
+    let width = rows
+        .iter()
+        .map(Vec::len)
+        .chain([columns.len()])
+        .max()
+        .unwrap_or(0);
     let is_number = |text: &str| {
         let text = text.trim().trim_end_matches('%').replace([',', '−'], "");
         text.is_empty() || text.parse::<f64>().is_ok()
     };
     let column = |index: usize| Column {
         name: columns.get(index).cloned().unwrap_or_default(),
-        is_numeric: rows.iter().all(|row| row.get(index).is_none_or(|text| is_number(text)))
-            && rows.iter().any(|row| row.get(index).is_some_and(|text| !text.trim().is_empty())),
+        is_numeric: rows
+            .iter()
+            .all(|row| row.get(index).is_none_or(|text| is_number(text)))
+            && rows
+                .iter()
+                .any(|row| row.get(index).is_some_and(|text| !text.trim().is_empty())),
     };
     let padded = |row: &Vec<String>| {
         let mut row = row.clone();
@@ -123,7 +156,11 @@ mod tests {
         let cells: Vec<Vec<(&str, &str, u32)>> = heat
             .rows
             .iter()
-            .map(|(_, row)| row.iter().map(|cell| (cell.text.as_str(), cell.class, cell.percent)).collect())
+            .map(|(_, row)| {
+                row.iter()
+                    .map(|cell| (cell.text.as_str(), cell.class, cell.percent))
+                    .collect()
+            })
             .collect();
         assert_eq!(cells[0], [("1.000", "diagonal", 0), ("−0.200", "negative", 72)]);
         assert_eq!(cells[1], [("NaN", "none", 0), ("", "none", 0)]);

@@ -160,7 +160,8 @@ fn order(spots: &[Spot], segments: &[Segment]) -> Vec<Vec<usize>> {
                     n => list.iter().map(|other| ranks[*other]).sum::<f64>() / n as f64,
                 }
             };
-            let mut keyed: Vec<(f64, usize)> = order[layer].iter().map(|spot| (centre(spot), *spot)).collect();
+            let mut keyed: Vec<(f64, usize)> =
+                order[layer].iter().map(|spot| (centre(spot), *spot)).collect();
             keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
             order[layer] = keyed.into_iter().map(|(_, spot)| spot).collect();
             for (rank, spot) in order[layer].iter().enumerate() {
@@ -265,7 +266,11 @@ fn fit(spots: &mut [Spot], segments: &[Segment], order: &[Vec<usize>], heights: 
         for step in 0..order.len() {
             let layer = if rightwards { step } else { order.len() - 1 - step };
             let wish = |spot: &usize| {
-                let (near, far) = if rightwards { (&left, &right) } else { (&right, &left) };
+                let (near, far) = if rightwards {
+                    (&left, &right)
+                } else {
+                    (&right, &left)
+                };
                 let others = near[*spot].iter();
                 // Both sides have a say at last, else a lone end would follow one side only.
                 let others: Vec<usize> = match is_last {
@@ -345,7 +350,10 @@ mod tests {
 
     #[test]
     fn layers_follow_the_longest_way() {
-        assert_eq!(depths(5, &links(&[(0, 1), (1, 2), (0, 2), (0, 4)])), [0, 1, 2, 0, 1]);
+        assert_eq!(
+            depths(5, &links(&[(0, 1), (1, 2), (0, 2), (0, 4)])),
+            [0, 1, 2, 0, 1]
+        );
     }
 
     #[test]
@@ -366,7 +374,10 @@ mod tests {
                 .collect();
             rows.sort_by(|a, b| a.0.total_cmp(&b.0));
             for pair in rows.windows(2) {
-                assert!(pair[1].0 - pair[1].1 >= pair[0].0 + pair[0].1 + BEND_GAP - 1e-6, "{rows:?}");
+                assert!(
+                    pair[1].0 - pair[1].1 >= pair[0].0 + pair[0].1 + BEND_GAP - 1e-6,
+                    "{rows:?}"
+                );
             }
         }
         // The base reaches three merges and the evaluation over shared bends: one in either layer it passes.

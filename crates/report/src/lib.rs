@@ -30,4 +30,4 @@ mod timeline;
 mod write;
 
 pub use error::ReportError;
-pub use write::{REPORT, render, write, write_beside_records};
+pub use write::{page_key, render, write};

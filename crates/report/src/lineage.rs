@@ -44,13 +44,21 @@ pub(crate) fn trace(history: &RunHistory, materials: &[Material]) -> Vec<Descent
         let manifest = material.manifest.as_ref()?;
         let outline = history.run.steps.iter().find(|outline| outline.id == record.step);
         let reference = |field: &str| {
-            let inputs = outline.map(|outline| outline.inputs.as_slice()).unwrap_or_default();
-            inputs.iter().find(|input| input.field == field).map(|input| input.reference.clone())
+            let inputs = outline
+                .map(|outline| outline.inputs.as_slice())
+                .unwrap_or_default();
+            inputs
+                .iter()
+                .find(|input| input.field == field)
+                .map(|input| input.reference.clone())
         };
         let parents = manifest.inputs.iter().map(|input| {
             let step = makers.get(input.digest.as_str()).map(|step| (*step).to_owned());
             Parent {
-                name: step.clone().or_else(|| reference(&input.name)).unwrap_or_else(|| input.name.clone()),
+                name: step
+                    .clone()
+                    .or_else(|| reference(&input.name))
+                    .unwrap_or_else(|| input.name.clone()),
                 title: format!("{} ({}), digest {}", input.name, input.kind, input.digest),
                 digest: short(&input.digest),
                 step,

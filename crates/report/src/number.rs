@@ -10,15 +10,23 @@ pub(crate) fn number(value: f64) -> String {
     }
     let magnitude = value.abs().log10().floor();
     if !(-4.0..9.0).contains(&magnitude) {
-        let text = format!("{value:.3e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        return signed(&format!("{}e{exponent}", trimmed(digits)));
+        return scientific(value);
     }
     if value.fract() == 0.0 || magnitude >= 4.0 {
         return grouped(value, 0);
     }
     let decimals = (3.0 - magnitude).max(0.0) as usize;
     signed(trimmed(&format!("{value:.decimals$}")))
+}
+
+/// A number with an exponent and four significant digits at most: `1.5e−7`.
+pub(crate) fn scientific(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return number(value);
+    }
+    let text = format!("{value:.3e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    signed(&format!("{}e{exponent}", trimmed(digits)))
 }
 
 /// A number with so many decimals.
@@ -55,6 +63,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
     let whole = seconds.round() as u64;
     match seconds {
+        s if s < 0.0005 => "0 s".to_owned(),
         s if s < 0.0095 => format!("{:.0} ms", s * 1e3),
         s if s < 0.995 => format!("{s:.2} s"),
         s if s < 9.95 => format!("{s:.1} s"),

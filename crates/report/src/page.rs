@@ -53,6 +53,8 @@ struct Grids {
     job: String,
     heats: Vec<Heat>,
     tables: Vec<Table>,
+    /// Matrices that an earlier step shows already: title, that step.
+    repeated: Vec<(String, String)>,
 }
 
 impl Page {
@@ -101,9 +103,12 @@ impl Page {
             warnings: remarks(Level::Warning),
             graph: graph::draw(history),
             timeline: timeline::draw(history),
-            boards: boards.iter().map(|board| (board::view(board), forest::draw(board))).collect(),
+            boards: boards
+                .iter()
+                .map(|board| (board::view(board), forest::draw(board)))
+                .collect(),
             charts: charts.collect(),
-            grids: steps().filter_map(|(record, material)| grids(record, material)).collect(),
+            grids: grids(history, materials),
             notes: remarks(Level::Info),
             lineage: lineage::trace(history, materials),
             steps: run
@@ -119,30 +124,50 @@ impl Page {
     }
 }
 
-fn grids(record: &tributary_pipeline::StepRecord, material: &Material) -> Option<Grids> {
-    let (mut heats, mut tables) = (Vec::new(), Vec::new());
-    for figure in &material.figures {
-        match figure {
-            Figure::Matrix {
-                title,
-                rows,
-                columns,
-                values,
-            } => heats.push(grid::heat(title, rows, columns, values)),
-            Figure::Table { title, columns, rows } => tables.push(grid::table(title, columns, rows)),
-            _ => {}
+/// The matrices and tables, by step. Merges of the same models have the same cosines, which are shown once.
+fn grids(history: &RunHistory, materials: &[Material]) -> Vec<Grids> {
+    let mut all: Vec<Grids> = Vec::new();
+    for (record, material) in history.steps.iter().zip(materials) {
+        let mut grids = Grids {
+            step: record.step.clone(),
+            job: record.job.clone(),
+            heats: Vec::new(),
+            tables: Vec::new(),
+            repeated: Vec::new(),
+        };
+        for figure in &material.figures {
+            match figure {
+                Figure::Matrix {
+                    title,
+                    rows,
+                    columns,
+                    values,
+                } => {
+                    let heat = grid::heat(title, rows, columns, values);
+                    match all.iter().find(|before| before.heats.contains(&heat)) {
+                        Some(before) => grids.repeated.push((heat.title, before.step.clone())),
+                        None => grids.heats.push(heat),
+                    }
+                }
+                Figure::Table { title, columns, rows } => {
+                    grids.tables.push(grid::table(title, columns, rows))
+                }
+                _ => {}
+            }
+        }
+        if grids.heats.len() + grids.tables.len() + grids.repeated.len() > 0 {
+            all.push(grids);
         }
     }
-    (heats.len() + tables.len() > 0).then(|| Grids {
-        step: record.step.clone(),
-        job: record.job.clone(),
-        heats,
-        tables,
-    })
+    all
 }
 
 fn count(history: &RunHistory, status: StepStatus) -> usize {
-    history.steps.iter().filter(|record| record.status == status).count()
+    history
+        .steps
+        .iter()
+        .filter(|record| record.status == status)
+        .count()
 }
 
 /// What happened, in a sentence.
@@ -163,7 +188,10 @@ fn lead(history: &RunHistory) -> String {
 
 fn tiles(history: &RunHistory, materials: &[Material]) -> Vec<(&'static str, String, String)> {
     let mut tiles = Vec::new();
-    let wall = history.finished.as_ref().map(|finished| number::duration(finished.seconds));
+    let wall = history
+        .finished
+        .as_ref()
+        .map(|finished| number::duration(finished.seconds));
     let busy: f64 = history.steps.iter().filter_map(|record| record.seconds).sum();
     tiles.push((
         "Wall time",
@@ -179,15 +207,23 @@ fn tiles(history: &RunHistory, materials: &[Material]) -> Vec<(&'static str, Str
     let work = |unit: &str| {
         let made = history.steps.iter().flat_map(|record| &record.throughput);
         made.filter(|made| made.unit == unit)
-            .fold((0u64, 0.0), |sum, made| (sum.0.saturating_add(made.amount), sum.1 + made.seconds))
+            .fold((0u64, 0.0), |sum, made| {
+                (sum.0.saturating_add(made.amount), sum.1 + made.seconds)
+            })
     };
     let (tokens, seconds) = work("tokens");
     if tokens > 0 && seconds > 0.0 {
         let rate = number::count((tokens as f64 / seconds).round() as u64);
-        tiles.push(("Tokens", number::count(tokens), format!("{rate} a second and step")));
+        tiles.push((
+            "Tokens",
+            number::count(tokens),
+            format!("{rate} a second and step"),
+        ));
     }
     let manifests = || materials.iter().filter_map(|material| material.manifest.as_ref());
-    let bytes = manifests().map(|manifest| manifest.total_bytes()).fold(0u64, u64::saturating_add);
+    let bytes = manifests()
+        .map(|manifest| manifest.total_bytes())
+        .fold(0u64, u64::saturating_add);
     tiles.push((
         "Artifacts",
         ByteSize(bytes).to_string(),
@@ -199,7 +235,11 @@ fn tiles(history: &RunHistory, materials: &[Material]) -> Vec<(&'static str, Str
 fn about(history: &RunHistory) -> Vec<(&'static str, String)> {
     let run = &history.run;
     let machine = &run.machine;
-    let versions: Vec<String> = run.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let versions: Vec<String> = run
+        .versions
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
     let gpus = match machine.gpus {
         0 => String::new(),
         gpus => format!(", {}", number::plural(gpus as usize, "GPU")),
@@ -210,7 +250,12 @@ fn about(history: &RunHistory) -> Vec<(&'static str, String)> {
         ("Store", run.store.clone()),
         ("Started", moment::show(&run.started)),
     ];
-    about.extend(history.finished.as_ref().map(|finished| ("Finished", moment::show(&finished.finished))));
+    about.extend(
+        history
+            .finished
+            .as_ref()
+            .map(|finished| ("Finished", moment::show(&finished.finished))),
+    );
     about.push((
         "Machine",
         format!(
@@ -230,7 +275,10 @@ fn about(history: &RunHistory) -> Vec<(&'static str, String)> {
 fn alarms(history: &RunHistory, materials: &[Material]) -> Vec<Remark> {
     let mut alarms = Vec::new();
     for (record, material) in history.steps.iter().zip(materials) {
-        let failed = record.error.as_ref().filter(|_| record.status == StepStatus::Failed);
+        let failed = record
+            .error
+            .as_ref()
+            .filter(|_| record.status == StepStatus::Failed);
         alarms.extend(failed.map(|error| Remark {
             step: record.step.clone(),
             text: error.message.clone(),

@@ -41,7 +41,7 @@ struct Failure {
     kind: String,
     message: String,
     exit_code: i32,
-    /// Did it pass, that is, did a later attempt work?
+    /// Is another attempt under way?
     is_past: bool,
 }
 
@@ -63,23 +63,36 @@ struct Fact {
 }
 
 /// Describes a step.
-pub(crate) fn describe(history: &RunHistory, outline: &StepOutline, record: &StepRecord, material: &Material) -> Step {
+pub(crate) fn describe(
+    history: &RunHistory,
+    outline: &StepOutline,
+    record: &StepRecord,
+    material: &Material,
+) -> Step {
     let manifest = material.manifest.as_ref();
     let rate = |unit: &str, amount: u64, seconds: f64| match seconds > 0.0 {
         true => format!("{} {unit}/s", rounded(amount as f64 / seconds)),
         false => String::new(),
     };
     let mut summary = Vec::new();
-    summary.extend(record.seconds.filter(|_| record.status != StepStatus::Cached).map(number::duration));
+    summary.extend(
+        record
+            .seconds
+            .filter(|_| record.status != StepStatus::Cached)
+            .map(number::duration),
+    );
     if let Some(made) = record.throughput.first() {
         summary.push(match made.unit.as_str() {
-            "bytes" if made.seconds > 0.0 => format!("{}/s", ByteSize((made.amount as f64 / made.seconds) as u64)),
+            "bytes" if made.seconds > 0.0 => {
+                format!("{}/s", ByteSize((made.amount as f64 / made.seconds) as u64))
+            }
             unit => rate(unit, made.amount, made.seconds),
         });
     }
     summary.extend(manifest.map(|manifest| ByteSize(manifest.total_bytes()).to_string()));
     summary.retain(|part| !part.is_empty());
-    let is_bad = matches!(record.status, StepStatus::Failed | StepStatus::Cancelled) || material.fault.is_some();
+    let is_bad =
+        matches!(record.status, StepStatus::Failed | StepStatus::Cancelled) || material.fault.is_some();
     Step {
         id: outline.id.clone(),
         job: outline.job.clone(),
@@ -92,7 +105,7 @@ pub(crate) fn describe(history: &RunHistory, outline: &StepOutline, record: &Ste
             kind: error.kind.replace('_', " "),
             message: error.message.clone(),
             exit_code: error.exit_code,
-            is_past: matches!(record.status, StepStatus::Done | StepStatus::Running),
+            is_past: record.status == StepStatus::Running,
         }),
         fault: material.fault.clone(),
         facts_of_run: facts_of_run(outline, record, material),
@@ -127,7 +140,9 @@ pub(crate) fn describe(history: &RunHistory, outline: &StepOutline, record: &Ste
             .iter()
             .map(|(name, value)| (name.clone(), number::number(*value)))
             .collect(),
-        facts: manifest.map(|manifest| manifest.facts.iter().map(fact).collect()).unwrap_or_default(),
+        facts: manifest
+            .map(|manifest| manifest.facts.iter().map(fact).collect())
+            .unwrap_or_default(),
         settings: pretty(&outline.settings),
         canonical: manifest
             .filter(|manifest| manifest.settings != outline.settings)
@@ -156,33 +171,50 @@ fn rounded(rate: f64) -> String {
     }
 }
 
-fn facts_of_run(outline: &StepOutline, record: &StepRecord, material: &Material) -> Vec<(&'static str, String)> {
+fn facts_of_run(
+    outline: &StepOutline,
+    record: &StepRecord,
+    material: &Material,
+) -> Vec<(&'static str, String)> {
     let resources = &outline.resources;
     let mut reserved = Vec::new();
     if let Value::Object(map) = serde_json::to_value(resources).unwrap_or_default() {
         let is_set = |value: &Value| !value.is_null() && *value != Value::from(0);
-        reserved.extend(map.iter().filter(|(_, value)| is_set(value)).map(|(name, value)| match value {
-            Value::String(text) => format!("{name} {text}"),
-            other => format!("{name} {other}"),
-        }));
+        reserved.extend(
+            map.iter()
+                .filter(|(_, value)| is_set(value))
+                .map(|(name, value)| match value {
+                    Value::String(text) => format!("{name} {text}"),
+                    other => format!("{name} {other}"),
+                }),
+        );
     }
     let mut facts = vec![("status", status::name(record.status).to_owned())];
     let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     add("started", record.started.as_deref().map(moment::show));
     add("finished", record.finished.as_deref().map(moment::show));
     add("wall time", record.seconds.map(number::duration));
-    add("attempts", (record.attempts > 0).then(|| record.attempts.to_string()));
+    add(
+        "attempts",
+        (record.attempts > 0).then(|| record.attempts.to_string()),
+    );
     add("reserved", (!reserved.is_empty()).then(|| reserved.join(", ")));
     add("artifact", record.artifact.clone());
     add("digest", record.digest.clone());
     add("cache key", record.key.clone());
     if let Some(manifest) = &material.manifest {
         let objects = number::plural(manifest.objects.len(), "object");
-        add("content", Some(format!("{objects}, {}", ByteSize(manifest.total_bytes()))));
+        add(
+            "content",
+            Some(format!("{objects}, {}", ByteSize(manifest.total_bytes()))),
+        );
         let producer = &manifest.producer;
         add(
             "made by",
-            Some(format!("{} {}, {} version {}", producer.name, producer.version, producer.job, producer.job_version)),
+            Some(format!(
+                "{} {}, {} version {}",
+                producer.name, producer.version, producer.job, producer.job_version
+            )),
         );
     }
     facts
@@ -190,7 +222,11 @@ fn facts_of_run(outline: &StepOutline, record: &StepRecord, material: &Material)
 
 /// What the step reads: as planned, with the digests of what it has read.
 fn inputs(history: &RunHistory, outline: &StepOutline, material: &Material) -> Vec<Input> {
-    let lineage = material.manifest.as_ref().map(|manifest| manifest.inputs.as_slice()).unwrap_or_default();
+    let lineage = material
+        .manifest
+        .as_ref()
+        .map(|manifest| manifest.inputs.as_slice())
+        .unwrap_or_default();
     let read = |field: &str| lineage.iter().find(|input| input.name == field);
     let of_step = |id: &str| {
         let record = history.steps.iter().find(|record| record.step == id)?;
@@ -209,7 +245,10 @@ fn inputs(history: &RunHistory, outline: &StepOutline, material: &Material) -> V
                 field: input.field.clone(),
                 reference: input.reference.clone(),
                 step: input.step.clone(),
-                kind: known.map(|known| known.kind.clone()).or_else(|| input.kind.clone()).unwrap_or_default(),
+                kind: known
+                    .map(|known| known.kind.clone())
+                    .or_else(|| input.kind.clone())
+                    .unwrap_or_default(),
                 short: short(&digest),
                 digest,
             }
@@ -230,7 +269,11 @@ fn fact((name, value): (&String, &Value)) -> Fact {
     let is_long = text.chars().count() > LINE;
     Fact {
         name: name.clone(),
-        text: if is_long && !value.is_string() { pretty(value) } else { text },
+        text: if is_long && !value.is_string() {
+            pretty(value)
+        } else {
+            text
+        },
         is_long,
     }
 }

@@ -21,7 +21,12 @@ pub(crate) fn html(page: &Page) -> Result<String, ReportError> {
     // By default the escaping follows file names; here it is never off.
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()?,
+    );
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;
     }

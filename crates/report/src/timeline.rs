@@ -9,7 +9,8 @@ use crate::{moment, number, status};
 
 const WIDTH: f64 = 1080.0;
 const NAMES: f64 = 190.0;
-const RIGHT: f64 = 16.0;
+/// Room for the label of the last bar.
+const RIGHT: f64 = 64.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 24.0;
 const SIZE: f64 = 12.0;
@@ -49,7 +50,10 @@ pub(crate) fn draw(history: &RunHistory) -> Option<Timeline> {
         Some(moment::seconds_between(origin, moment).max(0.0))
     };
     // The last thing the records know of; no clock is asked.
-    let marks = history.steps.iter().flat_map(|record| [&record.started, &record.finished]);
+    let marks = history
+        .steps
+        .iter()
+        .flat_map(|record| [&record.started, &record.finished]);
     let latest = marks.flatten().filter_map(|text| since(text)).fold(0.0, f64::max);
     let mut spans: Vec<(f64, f64, usize)> = Vec::new();
     for (index, record) in history.steps.iter().enumerate() {
@@ -69,7 +73,11 @@ pub(crate) fn draw(history: &RunHistory) -> Option<Timeline> {
     spans.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
     let longest = spans.iter().map(|span| span.1).fold(0.0, f64::max);
     let whole = history.finished.as_ref().map_or(0.0, |finished| finished.seconds);
-    let end = if whole.is_finite() { longest.max(whole) } else { longest };
+    let end = if whole.is_finite() {
+        longest.max(whole)
+    } else {
+        longest
+    };
     let (unit, scale) = match end {
         seconds if seconds < 240.0 => ("seconds", 1.0),
         seconds if seconds < 4.0 * 3600.0 => ("minutes", 60.0),

@@ -7,9 +7,6 @@ use crate::error::ReportError;
 use crate::page::Page;
 use crate::{material, template};
 
-/// Name of the page in a store.
-pub const REPORT: &str = "report.html";
-
 /// A run's page, as HTML. Artifacts that are damaged or gone are named on the page; they are no error.
 ///
 /// # Errors
@@ -18,26 +15,20 @@ pub fn render(history: &RunHistory, store: &Store) -> Result<String, ReportError
     template::html(&Page::of(history, &material::gather(history, store)))
 }
 
-/// Writes a run's page to [`REPORT`] in the root of its store, the place of the latest run's; gives its address.
+/// Where the page of a run is in its store: beside its records.
+pub fn page_key(run: &str) -> String {
+    format!("{RUNS}/{run}/report.html")
+}
+
+/// Writes a run's page into its store, at [`page_key`]; gives its address.
 ///
 /// # Errors
-/// [`ReportError`].
+/// [`ReportError::Write`], or [`ReportError::Template`], a bug.
 pub fn write(history: &RunHistory, store: &Store) -> Result<String, ReportError> {
-    put(history, store, REPORT)
-}
-
-/// Writes a run's page beside its records, `runs/<run id>/report.html`; gives its address.
-///
-/// # Errors
-/// [`ReportError`].
-pub fn write_beside_records(history: &RunHistory, store: &Store) -> Result<String, ReportError> {
-    put(history, store, &format!("{RUNS}/{}/{REPORT}", history.run.id))
-}
-
-fn put(history: &RunHistory, store: &Store, key: &str) -> Result<String, ReportError> {
-    let at = store.describe(key);
+    let key = page_key(&history.run.id);
+    let at = store.describe(&key);
     let page = render(history, store)?;
-    match store.put(key, page) {
+    match store.put(&key, page) {
         Ok(()) => Ok(at),
         Err(source) => Err(ReportError::Write { at, source }),
     }

@@ -18,6 +18,8 @@ use tributary_data::Error as DataError;
 use tributary_evaluate::EvaluateError;
 use tributary_jobs::ImportError;
 use tributary_model::ModelError;
+use tributary_pipeline::PipelineError;
+use tributary_report::ReportError;
 use tributary_store::StoreError;
 use tributary_tensorfile::TensorFileError;
 
@@ -134,5 +136,22 @@ impl From<ImportError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self { code: 74, message: chain(&error) }
+    }
+}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        Self { code: u8::try_from(error.exit_code()).unwrap_or(1), message: chain(&error) }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        let message = chain(&error);
+        let code = match error {
+            ReportError::Write { source, .. } => Self::from(source).code,
+            _ => 1,
+        };
+        Self { code, message }
     }
 }

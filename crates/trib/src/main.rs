@@ -31,6 +31,8 @@ enum Verb {
     Evaluate(verbs::evaluate::Options),
     /// Continue a text
     Generate(verbs::generate::Options),
+    /// Write the report of a pipeline's run, one HTML page
+    Report(verbs::report::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Verify(options) => verbs::verify::run(&options, json),
         Verb::Evaluate(options) => verbs::evaluate::run(&options, json),
         Verb::Generate(options) => verbs::generate::run(&options, json),
+        Verb::Report(options) => verbs::report::run(&options, json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

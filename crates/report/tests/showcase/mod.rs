@@ -72,7 +72,13 @@ const TIMES: [(&str, f64, f64, &str, u64); 11] = [
     ("task-arithmetic", 93.5, 0.51, "bytes", 13_827_156),
     ("metagpt", 94.1, 0.78, "bytes", 13_827_156),
     ("evaluate", 95.0, 17.6, "tokens", 1_146_880),
-    ("continue-with-everything-we-have-found", 112.8, 9.1, "tokens", 327_680),
+    (
+        "continue-with-everything-we-have-found",
+        112.8,
+        9.1,
+        "tokens",
+        327_680,
+    ),
     ("evaluate-again", 122.0, 2.6, "tokens", 163_840),
 ];
 
@@ -93,6 +99,7 @@ pub fn registry() -> Registry {
         .with(jobs::Train)
         .with(jobs::Merge)
         .with(jobs::Evaluate)
+        .with(jobs::Show)
 }
 
 pub fn machine() -> Machine {
@@ -134,22 +141,34 @@ fn moment(seconds: f64) -> String {
 /// Runs the showcase in a folder.
 pub fn showcase(folder: &Path, ending: Ending) -> (Store, RunHistory) {
     let breaks = if ending == Ending::Failed { "nan" } else { "late" };
-    let (store, mut history) = run_document(folder, &format!("name: showcase{}", DOCUMENT.replace("@BREAKS@", breaks)));
+    let (store, mut history) = run_document(
+        folder,
+        &format!("name: showcase{}", DOCUMENT.replace("@BREAKS@", breaks)),
+    );
     for (record, (step, start, seconds, unit, amount)) in history.steps.iter_mut().zip(TIMES) {
         assert_eq!(record.step, step);
         if record.started.is_some() {
             (record.started, record.finished) = (Some(moment(start)), Some(moment(start + seconds)));
             record.seconds = Some(seconds);
-            record.throughput = vec![Throughput { unit: unit.into(), amount, seconds: seconds * 0.96 }];
+            record.throughput = vec![Throughput {
+                unit: unit.into(),
+                amount,
+                seconds: seconds * 0.96,
+            }];
         } else {
             record.finished = record.finished.as_ref().map(|_| moment(93.4));
         }
         if unit == "tokens" && record.job == "train.lm" {
-            record.metrics = BTreeMap::from([("loss".to_owned(), 1.2345), ("gradient norm".to_owned(), 0.8712)]);
+            record.metrics =
+                BTreeMap::from([("loss".to_owned(), 1.2345), ("gradient norm".to_owned(), 0.8712)]);
         }
         if ending == Ending::Running && start > 90.0 {
             let is_next = step == "average";
-            record.status = if is_next { StepStatus::Running } else { StepStatus::Queued };
+            record.status = if is_next {
+                StepStatus::Running
+            } else {
+                StepStatus::Queued
+            };
             (record.digest, record.seconds, record.finished) = (None, None, None);
             record.started = is_next.then(|| moment(start));
             record.throughput.clear();

@@ -4,4 +4,5 @@ pub(crate) mod evaluate;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod report;
 pub(crate) mod verify;
