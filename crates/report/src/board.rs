@@ -1,8 +1,9 @@
 //! The model-by-data-set tables: the scores of all steps joined, one table a metric, the best values marked.
 //!
-//! A value is *best* if no value of its column is better (and not all are equal), and *near* if it is within one standard error of the best:
-//! of the difference, where the two errors are taken as independent (`√(s₁² + s₂²)`; one that is not known counts as
-//! zero). Of several scores in one cell the one of the last step is shown, and the table says so.
+//! A value is *best* if no value of its column is better (and not all are equal), and *near* if it is within one
+//! standard error of the best: of the difference, where the two errors are taken as independent (`√(s₁² + s₂²)`; one
+//! that is not known counts as zero). Of several scores in one cell the one of the last step is shown, and the table
+//! says so.
 
 use std::collections::BTreeMap;
 

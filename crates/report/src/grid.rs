@@ -121,8 +121,15 @@ pub(crate) fn table(title: &str, columns: &[String], rows: &[Vec<String>]) -> Ta
         .max()
         .unwrap_or(0);
     let is_number = |text: &str| {
-        let text = text.trim().trim_end_matches('%').replace([',', '−'], "");
-        text.is_empty() || text.parse::<f64>().is_ok()
+        // Numbers as people write them: `−1,234.5`, `12%`, `0.31 ± 0.02`, or a dash for none.
+        text.split('±').all(|part| {
+            let part = part
+                .trim()
+                .trim_end_matches('%')
+                .replace(',', "")
+                .replace('−', "-");
+            matches!(part.as_str(), "" | "-" | "–" | "—") || part.parse::<f64>().is_ok()
+        })
     };
     let column = |index: usize| Column {
         name: columns.get(index).cloned().unwrap_or_default(),
@@ -169,7 +176,11 @@ mod tests {
 
     #[test]
     fn columns_of_numbers_are_found() {
-        let rows = [vec!["a".to_owned(), "−1.5".to_owned()], vec!["b".to_owned()]];
+        let rows = [
+            vec!["a".to_owned(), "−1.5".to_owned()],
+            vec!["b".to_owned()],
+            vec!["12".to_owned(), "0.31 ± 0.02".to_owned()],
+        ];
         let table = table("t", &["name".to_owned()], &rows);
         let numeric: Vec<bool> = table.columns.iter().map(|column| column.is_numeric).collect();
         assert_eq!(numeric, [false, true]);

@@ -29,7 +29,8 @@ pub(crate) struct Page {
     graph: Graph,
     timeline: Option<Timeline>,
     boards: Vec<(BoardView, Vec<Panel>)>,
-    charts: Vec<Chart>,
+    /// Charts of the same title together: the first group is what a reader wants.
+    charts: Vec<(String, Vec<Chart>)>,
     grids: Vec<Grids>,
     notes: Vec<Remark>,
     lineage: Vec<Descent>,
@@ -71,15 +72,23 @@ impl Page {
             _ => None,
         });
         let boards = board::join(scores.flatten());
-        let charts = figures().filter_map(|(record, figure)| match figure {
-            Figure::Series {
+        let mut charts: Vec<(String, Vec<Chart>)> = Vec::new();
+        for (record, figure) in figures() {
+            let Figure::Series {
                 title,
                 x_label,
                 y_label,
                 lines,
-            } => Some(chart::draw(&record.step, title, x_label, y_label, lines)),
-            _ => None,
-        });
+            } = figure
+            else {
+                continue;
+            };
+            let chart = chart::draw(&record.step, title, x_label, y_label, lines);
+            match charts.iter_mut().find(|(group, _)| group == title) {
+                Some((_, group)) => group.push(chart),
+                None => charts.push((title.clone(), vec![chart])),
+            }
+        }
         let remarks = |level: Level| -> Vec<Remark> {
             let of_step = |(record, material): (&tributary_pipeline::StepRecord, _)| {
                 let step = record.step.clone();
@@ -107,7 +116,7 @@ impl Page {
                 .iter()
                 .map(|board| (board::view(board), forest::draw(board)))
                 .collect(),
-            charts: charts.collect(),
+            charts,
             grids: grids(history, materials),
             notes: remarks(Level::Info),
             lineage: lineage::trace(history, materials),
