@@ -15,7 +15,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("evaluate", &["model", "data", "store", "tensorfile"]),
     ("pipeline", &["store"]),
     ("jobs", &["pipeline", "tensorfile", "store", "data", "merge", "model", "train", "evaluate"]),
-    ("report", &["pipeline"]),
+    // The report reads records, manifests and figures back from a store, and the pipeline's records speak of its types.
+    ("report", &["pipeline", "store"]),
     ("testkit", &["tensorfile"]),
     (
         "trib",

@@ -75,6 +75,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let (status, summary) = runner(&surroundings, &options.rest)?;
     stage("tests", start.elapsed());
     surroundings.report(&summary);
+    if options.rest.is_empty() {
+        crate::cuda_check::cuda_check()?;
+        stage("compile check of `cuda`", start.elapsed());
+    }
     // Not 0, and a code where the tests have one.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -4,10 +4,13 @@
 //! much as it can and notes everything wrong; what a job kind makes of `with:` is not its business.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::Diagnostics;
+use crate::error::PipelineError;
 use crate::finding::{Finding, Rule, suggestion};
 use crate::input::is_identifier;
 use crate::node::{Entry, Node, NodeValue, Origin, Span};
@@ -74,6 +77,35 @@ pub(crate) struct StepDocument {
     pub retries: u32,
     /// `after:`, with places.
     pub after: Vec<(String, Span)>,
+}
+
+/// What a document says of itself: whose runs to look for, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentHead {
+    /// Its `name`.
+    pub pipeline: String,
+    /// Its `store`: an address or a path relative to the working directory.
+    pub store: String,
+}
+
+impl DocumentHead {
+    /// Reads a document, overrides and variables applied, without planning its steps.
+    ///
+    /// # Errors
+    /// [`PipelineError::Document`] with everything wrong that can be seen without knowing the job kinds.
+    pub fn read(source: Source) -> Result<Self, PipelineError> {
+        let mut findings = Vec::new();
+        match Document::read(&source, &mut findings) {
+            Some(document) if findings.is_empty() => Ok(DocumentHead {
+                pipeline: document.name,
+                store: document.store,
+            }),
+            _ => Err(PipelineError::Document(Box::new(Diagnostics::new(
+                Arc::new(source),
+                findings,
+            )))),
+        }
+    }
 }
 
 impl Document {

@@ -55,6 +55,39 @@ impl RunHistory {
         }
     }
 
+    /// The run of a pipeline that started last; a store may hold runs of several.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoRun`] if there was none yet; otherwise as [`Self::load`].
+    pub fn latest_of(store: &Store, pipeline: &str) -> Result<Self, PipelineError> {
+        for run in Self::list(store)?.into_iter().rev() {
+            if Self::outline(store, &run)?.is_some_and(|(record, _)| record.pipeline == pipeline) {
+                return Self::load(store, &run);
+            }
+        }
+        Err(PipelineError::NoRun {
+            run: format!("of pipeline {pipeline}"),
+            store: store.url(),
+        })
+    }
+
+    /// What was asked for in a run and how it ended, without its steps; nothing if there is no such run.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn outline(
+        store: &Store,
+        run: &str,
+    ) -> Result<Option<(RunRecord, Option<FinishedRecord>)>, PipelineError> {
+        let place = store
+            .child(&format!("{RUNS}/{run}"))
+            .map_err(PipelineError::store("opening a run"))?;
+        match read(&place, "run.json")? {
+            Some(record) => Ok(Some((record, read(&place, "finished.json")?))),
+            None => Ok(None),
+        }
+    }
+
     /// One run.
     ///
     /// # Errors

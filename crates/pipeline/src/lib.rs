@@ -49,6 +49,7 @@ pub use declaration::{
     DIRECTORY_KIND, Estimate, FILE_KIND, InputDeclaration, MODEL_KIND, Outcome, OutputDeclaration, Problem,
 };
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use document::DocumentHead;
 pub use error::PipelineError;
 pub use event::{Event, NoObserver, Observer};
 pub use figure::{FIGURES, Figure, Level, Line, Note, Score};

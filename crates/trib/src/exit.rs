@@ -21,6 +21,7 @@ use tributary_jobs::ImportError;
 use tributary_merge::MergeError;
 use tributary_model::ModelError;
 use tributary_pipeline::{Diagnostics, PipelineError};
+use tributary_report::ReportError;
 use tributary_store::StoreError;
 use tributary_tensorfile::TensorFileError;
 
@@ -233,5 +234,16 @@ impl From<std::io::Error> for Failure {
             return Self::closed_output();
         }
         Self::new(74, format!("cannot write the output: {}", chain(&error)))
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        let message = chain(&error);
+        let code = match error {
+            ReportError::Write { source, .. } => Self::from(source).code,
+            _ => 1,
+        };
+        Self::new(code, message)
     }
 }

@@ -67,6 +67,8 @@ enum Verb {
     Generate(verbs::generate::Options),
     /// Look at this machine: processor, memory, GPU, disk, object storage
     Doctor(verbs::doctor::Options),
+    /// Write the report of a pipeline's run, one HTML page
+    Report(verbs::report::Options),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Evaluate(options) => verbs::evaluate::run(&options, json),
         Verb::Generate(options) => verbs::generate::run(&options, json),
         Verb::Doctor(options) => verbs::doctor::run(&options, json),
+        Verb::Report(options) => verbs::report::run(&options, json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,41 +1,24 @@
-//! The report of a run: where it is.
+//! The report of a run: written when it is over, found again when there was nothing to do.
 
-use tributary_pipeline::{Planned, RUNS, RunHistory};
-use tributary_store::Store;
+use tributary_pipeline::{PipelineError, Planned, RunHistory};
 
 use crate::exit::Failure;
 
-/// Runs that are looked at for the last one of a pipeline, newest first.
-const LOOKED_AT: usize = 20;
-
-/// The page of a run (or, of a pipeline with nothing to do, of its last run), if there is one.
-pub(crate) fn find(planned: &Planned, run: Option<&str>) -> Result<Option<String>, Failure> {
+/// Writes the page of a run beside its records; gives its address. With nothing to do (no run), the page of the
+/// pipeline's last run, if there was one.
+pub(crate) fn write(planned: &Planned, run: Option<&str>) -> Result<Option<String>, Failure> {
     let store = planned.store();
-    let run = match run {
-        Some(run) => Some(run.to_owned()),
-        None => last_run(store, &planned.plan.pipeline)?,
-    };
-    let Some(run) = run else { return Ok(None) };
-    let key = page_key(&run);
-    Ok(store.head(&key)?.map(|_| store.describe(&key)))
-}
-
-/// Where the page of a run is in its store.
-fn page_key(run: &str) -> String {
-    format!("{RUNS}/{run}/report.html")
-}
-
-/// The last run of a pipeline.
-fn last_run(store: &Store, pipeline: &str) -> Result<Option<String>, Failure> {
-    for run in RunHistory::list(store)?.into_iter().rev().take(LOOKED_AT) {
-        let record: serde_json::Value = match store.get(&format!("{RUNS}/{run}/run.json")) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
-            Err(error) if error.is_not_found() => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if record["pipeline"] == pipeline {
-            return Ok(Some(run));
-        }
+    if let Some(run) = run {
+        let history = RunHistory::load(store, run)?;
+        return Ok(Some(tributary_report::write(&history, store)?));
     }
-    Ok(None)
+    let history = match RunHistory::latest_of(store, &planned.plan.pipeline) {
+        Err(PipelineError::NoRun { .. }) => return Ok(None),
+        other => other?,
+    };
+    let key = tributary_report::page_key(&history.run.id);
+    match store.head(&key)? {
+        Some(_) => Ok(Some(store.describe(&key))),
+        None => Ok(Some(tributary_report::write(&history, store)?)),
+    }
 }

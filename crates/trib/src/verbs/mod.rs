@@ -10,4 +10,5 @@ pub(crate) mod merge;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod report;
 pub(crate) mod verify;

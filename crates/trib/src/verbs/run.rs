@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let report = run_planned(&planned, how)?;
     let seconds = began.elapsed().as_secs_f64();
-    let page = report_page::find(&planned, report.run.as_deref())?;
+    let page = report_page::write(&planned, report.run.as_deref())?;
     if json {
         line(json!({
             "event": "outcome", "run": report.run, "status": report.status, "exit_code": report.exit_code(),
