@@ -22,23 +22,36 @@ impl Summary {
         for line in report.lines() {
             let tag = line.trim_start();
             if tag.starts_with("<testsuites ") {
-                let count = |name| attribute(tag, name).and_then(|count| count.parse().ok()).unwrap_or(0);
+                let count = |name| {
+                    attribute(tag, name)
+                        .and_then(|count| count.parse().ok())
+                        .unwrap_or(0)
+                };
                 (summary.tests, summary.failed) = (count("tests"), count("failures") + count("errors"));
             } else if tag.starts_with("<testcase ") {
                 test = attribute(tag, "name").unwrap_or_default();
             }
-            summary.note(&test, &unescape(line.rsplit("<system-err>").next().unwrap_or(line)));
+            summary.note(
+                &test,
+                &unescape(line.rsplit("<system-err>").next().unwrap_or(line)),
+            );
         }
         summary
     }
 
     /// Reads one more line that `cargo test -- --show-output` prints.
     pub(crate) fn read_cargo(&mut self, test: &mut String, line: &str) {
-        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+        if let Some(name) = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
             name.clone_into(test);
         } else if let Some(result) = line.strip_prefix("test result: ") {
             let before = |word| {
-                let count = result.split(word).next().and_then(|before| before.split_whitespace().next_back());
+                let count = result
+                    .split(word)
+                    .next()
+                    .and_then(|before| before.split_whitespace().next_back());
                 count.and_then(|count| count.parse::<usize>().ok()).unwrap_or(0)
             };
             let failed = before(" failed");
@@ -61,7 +74,11 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 }
 
 fn unescape(text: &str) -> String {
-    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    let text = text
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'");
     text.replace("&amp;", "&")
 }
 
@@ -92,8 +109,18 @@ skipped: neither is C</system-err>
         </testcase>
     </testsuite>
 </testsuites>"#;
-        let skips = [skip("compares", "A & B are not \"there\""), skip("compares", "neither is C")];
-        assert_eq!(Summary::of_junit(report), Summary { tests: 3, failed: 1, skips: skips.into() });
+        let skips = [
+            skip("compares", "A & B are not \"there\""),
+            skip("compares", "neither is C"),
+        ];
+        assert_eq!(
+            Summary::of_junit(report),
+            Summary {
+                tests: 3,
+                failed: 1,
+                skips: skips.into()
+            }
+        );
     }
 
     #[test]
@@ -103,6 +130,13 @@ test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s";
         let (mut summary, mut test) = (Summary::default(), String::new());
         words.lines().for_each(|line| summary.read_cargo(&mut test, line));
-        assert_eq!(summary, Summary { tests: 7, failed: 1, skips: [skip("compares", "no A")].into() });
+        assert_eq!(
+            summary,
+            Summary {
+                tests: 7,
+                failed: 1,
+                skips: [skip("compares", "no A")].into()
+            }
+        );
     }
 }

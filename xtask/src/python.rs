@@ -28,23 +28,44 @@ pub(crate) fn reference() -> Reference {
 
 fn look(folder: &Path) -> Option<PathBuf> {
     let python = folder.join("bin/python");
-    let answers = || Command::new(&python).args(["-c", ""]).output().is_ok_and(|output| output.status.success());
+    let answers = || {
+        Command::new(&python)
+            .args(["-c", ""])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
     (folder.join(MARK).exists() && answers()).then_some(python)
 }
 
 fn make(folder: &Path) -> Found {
     let describe = |error| format!("{}: {error}", folder.display());
     // What a killed run left is not worth trusting.
-    fs::remove_dir_all(folder).and_then(|()| fs::create_dir_all(folder)).map_err(describe)?;
+    fs::remove_dir_all(folder)
+        .and_then(|()| fs::create_dir_all(folder))
+        .map_err(describe)?;
     let log = folder.join("install.log");
     let requirements = folder.join("requirements.txt");
     fs::write(&requirements, REQUIREMENTS).map_err(describe)?;
-    limited::run(Command::new("python3").args(["-m", "venv"]).arg(folder), &log, Duration::from_secs(120))?;
+    limited::run(
+        Command::new("python3").args(["-m", "venv"]).arg(folder),
+        &log,
+        Duration::from_secs(120),
+    )?;
     let python = folder.join("bin/python");
     let mut pip = Command::new(&python);
     // Without a network it says so soon; compiling every module ahead would take as long as installing.
-    pip.args(["-m", "pip", "install", "--no-input", "--progress-bar", "off", "--no-compile", "--no-cache-dir"]);
-    pip.args(["--retries", "2", "--timeout", "30", "--requirement"]).arg(&requirements);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--progress-bar",
+        "off",
+        "--no-compile",
+        "--no-cache-dir",
+    ]);
+    pip.args(["--retries", "2", "--timeout", "30", "--requirement"])
+        .arg(&requirements);
     limited::run(&mut pip, &log, INSTALL_LIMIT)?;
     fs::write(folder.join(MARK), "").map_err(describe)?;
     Ok(python)
@@ -52,5 +73,7 @@ fn make(folder: &Path) -> Found {
 
 /// FNV-1a, which stays the same from one Rust to the next.
 fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

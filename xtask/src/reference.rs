@@ -48,7 +48,13 @@ impl Reference {
 
 /// Where things are kept between runs and clones.
 fn cache() -> Result<PathBuf, String> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    Ok(cache.ok_or("neither XDG_CACHE_HOME nor HOME is set")?.join("tributary"))
+    Ok(cache
+        .ok_or("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("tributary"))
 }

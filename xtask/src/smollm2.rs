@@ -30,7 +30,11 @@ fn make(folder: &Path) -> Found {
     // It gets its name when it is whole.
     let partial = folder.join("partial");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/get-smollm2.sh");
-    limited::run(Command::new("bash").arg(script).arg(&partial), &folder.join("download.log"), LIMIT)?;
+    limited::run(
+        Command::new("bash").arg(script).arg(&partial),
+        &folder.join("download.log"),
+        LIMIT,
+    )?;
     let file = folder.join(FILE);
     fs::rename(partial.join(FILE), &file).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(file)

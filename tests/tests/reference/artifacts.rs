@@ -8,7 +8,8 @@ use tributary_data::Tokenizer;
 use tributary_jobs::registry;
 use tributary_model::{Decoder, Device, TokenBatch};
 use tributary_pipeline::{
-    CHECKPOINTS, CancellationToken, Event, Machine, NoObserver, Observer, RunOptions, RunReport, RunStatus, Source, plan, run,
+    CHECKPOINTS, CancellationToken, Event, Machine, NoObserver, Observer, RunOptions, RunReport, RunStatus,
+    Source, plan, run,
 };
 use tributary_store::Store;
 
@@ -85,7 +86,11 @@ struct Written {
 
 impl Written {
     fn new(what: &str, directory: PathBuf, dtype: &'static str) -> Self {
-        Self { what: what.to_owned(), directory, dtype }
+        Self {
+            what: what.to_owned(),
+            directory,
+            dtype,
+        }
     }
 }
 
@@ -104,9 +109,18 @@ impl Observer for Stopper {
 }
 
 fn run_pipeline(folder: &Path, observer: &dyn Observer, cancellation: CancellationToken) -> RunReport {
-    let mut source = Source::from_text("reference.yaml", PIPELINE.replace("ckpt", folder.to_str().unwrap()));
+    let mut source = Source::from_text(
+        "reference.yaml",
+        PIPELINE.replace("ckpt", folder.to_str().unwrap()),
+    );
     source.base = folder.to_owned();
-    let machine = Machine { cpus: 2, memory: 8 << 30, gpus: 0, device: "cpu".into(), system: "test".into() };
+    let machine = Machine {
+        cpus: 2,
+        memory: 8 << 30,
+        gpus: 0,
+        device: "cpu".into(),
+        system: "test".into(),
+    };
     let planned = plan(source, &registry(), &machine).unwrap_or_else(|error| panic!("{error}"));
     let mut options = RunOptions::new(observer);
     options.cancellation = cancellation;
@@ -121,7 +135,12 @@ fn artifact(folder: &Path, report: &RunReport, step: &str) -> PathBuf {
 
 /// The one checkpoint of a run that was stopped, copied away: it goes when its step is done.
 fn checkpoint(store: &Path, copy: &Path) {
-    let found = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let found = |folder: PathBuf| {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.is_dir())
+    };
     let mut place = store.join(CHECKPOINTS);
     while !place.join("config.json").exists() {
         place = found(place).unwrap_or_else(|| panic!("no checkpoint in {}", store.display()));
@@ -140,8 +159,12 @@ fn import(source: &Path, out: &Path, options: &[&str]) {
 }
 
 fn shards(directory: &Path) -> usize {
-    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("model-") && name.ends_with(".safetensors")).count()
+    let names = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.starts_with("model-") && name.ends_with(".safetensors"))
+        .count()
 }
 
 /// Imports a model in every way there is.
@@ -149,13 +172,26 @@ fn imports(what: &str, source: &Path, folder: &Path, written: &mut Vec<Written>)
     let ways: [(&str, &[&str], &str); 4] = [
         ("as it is", &[], "float32"),
         ("bfloat16", &["--dtype", "bfloat16"], "bfloat16"),
-        ("float16 in shards", &["--dtype", "float16", "--shard-bytes", "20000"], "float16"),
-        ("float32 in shards", &["--dtype", "float32", "--shard-bytes", "70000"], "float32"),
+        (
+            "float16 in shards",
+            &["--dtype", "float16", "--shard-bytes", "20000"],
+            "float16",
+        ),
+        (
+            "float32 in shards",
+            &["--dtype", "float32", "--shard-bytes", "70000"],
+            "float32",
+        ),
     ];
     for (index, (how, options, dtype)) in ways.into_iter().enumerate() {
         let out = folder.join(format!("{}-{index}", what.replace(' ', "-")));
         import(source, &out, options);
-        assert!(index < 2 || shards(&out) > 2, "{}: {} shards", out.display(), shards(&out));
+        assert!(
+            index < 2 || shards(&out) > 2,
+            "{}: {} shards",
+            out.display(),
+            shards(&out)
+        );
         written.push(Written::new(&format!("import of {what}, {how}"), out, dtype));
     }
 }
@@ -164,8 +200,9 @@ fn imports(what: &str, source: &Path, folder: &Path, written: &mut Vec<Written>)
 fn ask(python: &Python, written: &[Written], folder: &Path) -> Vec<(Value, Vec<f32>)> {
     let logits = |index: usize| folder.join(format!("logits-{index}"));
     let models = written.iter().enumerate();
-    let models: Vec<Value> =
-        models.map(|(index, written)| json!({"directory": written.directory, "logits": logits(index)})).collect();
+    let models: Vec<Value> = models
+        .map(|(index, written)| json!({"directory": written.directory, "logits": logits(index)}))
+        .collect();
     let request = folder.join("request.json");
     fs::write(&request, json!({"texts": TEXTS, "models": models}).to_string()).unwrap();
     let answers = python.ask("logits.py", &[request.as_ref()]);
@@ -173,9 +210,16 @@ fn ask(python: &Python, written: &[Written], folder: &Path) -> Vec<(Value, Vec<f
     assert_eq!(answers.len(), written.len());
     let values = |index| {
         let bytes = fs::read(logits(index)).unwrap();
-        bytes.chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect()
+        bytes
+            .chunks_exact(4)
+            .map(|value| f32::from_le_bytes(value.try_into().unwrap()))
+            .collect()
     };
-    answers.iter().enumerate().map(|(index, answer)| (answer.clone(), values(index))).collect()
+    answers
+        .iter()
+        .enumerate()
+        .map(|(index, answer)| (answer.clone(), values(index)))
+        .collect()
 }
 
 /// Holds our ids and logits against the answers; says the largest difference.
@@ -193,9 +237,17 @@ fn compare(written: &Written, answer: &Value, theirs: &[f32]) {
         ours.extend(decoder.logits(&TokenBatch::document(&tokens)).unwrap());
     }
     assert_eq!(ours.len(), theirs.len(), "{what}");
-    let largest = theirs.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let apart = ours.iter().zip(theirs).fold(0.0f32, |worst, (ours, theirs)| worst.max((ours - theirs).abs()));
-    eprintln!("{what}: {} logits, at most {apart:.1e} apart, the largest is {largest:.1}", ours.len());
+    let largest = theirs
+        .iter()
+        .fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let apart = ours
+        .iter()
+        .zip(theirs)
+        .fold(0.0f32, |worst, (ours, theirs)| worst.max((ours - theirs).abs()));
+    eprintln!(
+        "{what}: {} logits, at most {apart:.1e} apart, the largest is {largest:.1}",
+        ours.len()
+    );
     assert!(largest > 0.1, "{what}: logits that say nothing");
     assert!(apart <= TOLERANCE * largest.max(1.0), "{what}: {apart:e} apart");
 }
@@ -207,9 +259,16 @@ fn transformers_loads_whatever_we_train_stop_and_import() {
     let at = |name: &str| folder.path().join(name);
     let (store, stopped) = (at("store"), at("stopped"));
     fs::create_dir(&store).unwrap();
-    let stopper = Stopper { step: "base", token: CancellationToken::new() };
+    let stopper = Stopper {
+        step: "base",
+        token: CancellationToken::new(),
+    };
     let report = run_pipeline(&store, &stopper, stopper.token.clone());
-    assert_eq!(report.status, RunStatus::Cancelled, "the run ended before it was stopped");
+    assert_eq!(
+        report.status,
+        RunStatus::Cancelled,
+        "the run ended before it was stopped"
+    );
     checkpoint(&store, &stopped);
     let report = run_pipeline(&store, &NoObserver, CancellationToken::new());
     assert_eq!(report.status, RunStatus::Done, "{:?}", report.steps);
@@ -219,9 +278,21 @@ fn transformers_loads_whatever_we_train_stop_and_import() {
         Written::new("a checkpoint of a stopped training", stopped, "float32"),
         Written::new("train.lm, new", step("base"), "float32"),
         Written::new("train.lm, training state", step("base").join("state"), "float32"),
-        Written::new("train.lm, kept on the way", step("base").join("steps/00000060"), "float32"),
-        Written::new("train.lm, warm start, saved as bfloat16", step("rounded"), "bfloat16"),
-        Written::new("train.lm, head of its own, saved as float16", step("untied"), "float16"),
+        Written::new(
+            "train.lm, kept on the way",
+            step("base").join("steps/00000060"),
+            "float32",
+        ),
+        Written::new(
+            "train.lm, warm start, saved as bfloat16",
+            step("rounded"),
+            "bfloat16",
+        ),
+        Written::new(
+            "train.lm, head of its own, saved as float16",
+            step("untied"),
+            "float16",
+        ),
         Written::new("train.lm, resumed", step("resumed"), "float32"),
     ];
     imports("a trained model", &step("base"), folder.path(), &mut written);

@@ -13,10 +13,22 @@ use serde_json::Value;
 /// Runs `trib ARGUMENTS --json` and gives what it prints. Panics with its words if it fails.
 #[track_caller]
 pub(crate) fn trib(arguments: &[&str]) -> Value {
-    let output = Command::new(binary()).args(arguments).arg("--json").output().unwrap();
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "trib {arguments:?}: {}\n{errors}", output.status);
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("trib {arguments:?} printed no JSON ({error}): {said}"))
+    let output = Command::new(binary())
+        .args(arguments)
+        .arg("--json")
+        .output()
+        .unwrap();
+    let (said, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "trib {arguments:?}: {}\n{errors}",
+        output.status
+    );
+    serde_json::from_str(&said)
+        .unwrap_or_else(|error| panic!("trib {arguments:?} printed no JSON ({error}): {said}"))
 }
 
 fn binary() -> &'static Path {
@@ -39,7 +51,16 @@ fn built() -> PathBuf {
         };
         // Everything, tests too: a smaller selection would have other features and would build much anew.
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--workspace", "--bins", "--tests", "--profile", profile, "--target-dir"])
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bins",
+                "--tests",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
             .arg(target)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status();
@@ -51,10 +72,18 @@ fn built() -> PathBuf {
 /// Is the binary there, and no source of it newer? Cargo leaves a list of the sources beside it.
 fn is_fresh(binary: &Path) -> bool {
     let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    let (Some(made), Ok(list)) = (time(binary), std::fs::read_to_string(binary.with_extension("d"))) else { return false };
-    let is_older = |source: String| time(Path::new(&source)).is_some_and(|changed: SystemTime| changed <= made);
-    let Some((_, sources)) = list.lines().next().and_then(|line| line.split_once(": ")) else { return false };
+    let (Some(made), Ok(list)) = (time(binary), std::fs::read_to_string(binary.with_extension("d"))) else {
+        return false;
+    };
+    let is_older =
+        |source: String| time(Path::new(&source)).is_some_and(|changed: SystemTime| changed <= made);
+    let Some((_, sources)) = list.lines().next().and_then(|line| line.split_once(": ")) else {
+        return false;
+    };
     // Spaces inside a path are escaped.
     let marked = sources.replace("\\ ", "\0");
-    marked.split(' ').filter(|source| !source.is_empty()).all(|source| is_older(source.replace('\0', " ")))
+    marked
+        .split(' ')
+        .filter(|source| !source.is_empty())
+        .all(|source| is_older(source.replace('\0', " ")))
 }

@@ -23,9 +23,21 @@ impl Python {
     #[track_caller]
     pub(crate) fn ask(&self, program: &str, arguments: &[&OsStr]) -> Value {
         let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/reference")).join(program);
-        let output = Command::new(&self.0).arg(file).args(arguments).env("HF_HUB_OFFLINE", "1").output().unwrap();
-        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{program}: {}\n{text}\n{errors}", output.status);
+        let output = Command::new(&self.0)
+            .arg(file)
+            .args(arguments)
+            .env("HF_HUB_OFFLINE", "1")
+            .output()
+            .unwrap();
+        let (text, errors) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "{program}: {}\n{text}\n{errors}",
+            output.status
+        );
         serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap()
     }
 }
