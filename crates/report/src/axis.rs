@@ -128,7 +128,7 @@ impl Axis {
         let label = |tick: f64| match largest {
             _ if !self.is_log && (tick / self.step).round() == 0.0 && largest >= 1e4 => "0".to_owned(),
             _ if self.is_log => number(10f64.powf(tick)),
-            l if l >= 1e9 || l < 1e-2 => scientific((tick / self.step).round() * self.step),
+            l if !(1e-2..1e9).contains(&l) => scientific((tick / self.step).round() * self.step),
             l if l >= 1e6 => format!("{}M", number(tick / 1e6)),
             l if l >= 1e4 => format!("{}k", number(tick / 1e3)),
             _ => fixed(tick, decimals),

@@ -22,6 +22,8 @@ const MARGIN: f64 = 8.0;
 const NAME_SIZE: f64 = 12.5;
 /// Size of what stands below them.
 const SMALL_SIZE: f64 = 11.0;
+/// Width of a letter of a proportional font as a part of its size, on average and with some room.
+const SMALL_CELL: f64 = 0.56;
 /// With more things from outside than this, the graph shows the steps alone.
 const MOST_OUTSIDE: usize = 10;
 
@@ -170,11 +172,18 @@ pub(crate) fn draw(history: &RunHistory) -> Graph {
         })
         .collect();
     let layout = lay_out(&heights, &net.layers, &net.links);
-    let longest = steps.iter().map(|step| cells(&step.id)).max().unwrap_or(0);
     let columns = net.layers.iter().map(|layer| layer + 1).max().unwrap_or(0);
     let fitting = (WIDE - 2.0 * MARGIN + COLUMN_GAP) / columns.max(1) as f64 - COLUMN_GAP;
-    let natural = longest as f64 * NAME_SIZE * CELL + 32.0;
-    let width = natural.min(fitting).clamp(128.0, 204.0).floor();
+    let natural = history
+        .steps
+        .iter()
+        .map(|record| {
+            let below = cells(&record.job) + cells(&time(record.status, record.seconds));
+            let name = cells(&record.step) as f64 * NAME_SIZE * CELL + 32.0;
+            name.max(below as f64 * SMALL_SIZE * SMALL_CELL + 56.0)
+        })
+        .fold(0.0, f64::max);
+    let width = natural.min(fitting).clamp(128.0, 212.0).floor();
     let left = |layer: usize| MARGIN + layer as f64 * (width + COLUMN_GAP);
     let boxes: Vec<StepBox> = history
         .steps
@@ -182,7 +191,7 @@ pub(crate) fn draw(history: &RunHistory) -> Graph {
         .zip(&layout.spots)
         .map(|(record, spot)| {
             let time = time(record.status, record.seconds);
-            let room = ((width - 44.0) / (SMALL_SIZE * CELL)) as usize;
+            let room = ((width - 48.0) / (SMALL_SIZE * SMALL_CELL)) as usize;
             let word = status::name(record.status);
             StepBox {
                 x: left(spot.layer),

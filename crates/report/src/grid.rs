@@ -58,7 +58,7 @@ pub(crate) fn heat(title: &str, row_names: &[String], columns: &[String], values
             }
         }
     }
-    let decimals = decimals_of_value(most).saturating_sub(1).max(2).min(6);
+    let decimals = decimals_of_value(most).saturating_sub(1).clamp(2, 6);
     let shade = |row: usize, column: usize| {
         let value = values.get(row).and_then(|line| line.get(column)).copied();
         let part = value

@@ -223,11 +223,7 @@ fn tiles(history: &RunHistory, materials: &[Material]) -> Vec<(&'static str, Str
     let (tokens, seconds) = work("tokens");
     if tokens > 0 && seconds > 0.0 {
         let rate = number::count((tokens as f64 / seconds).round() as u64);
-        tiles.push((
-            "Tokens",
-            number::count(tokens),
-            format!("{rate} a second and step"),
-        ));
+        tiles.push(("Tokens", number::count(tokens), format!("mean {rate} a second")));
     }
     let manifests = || materials.iter().filter_map(|material| material.manifest.as_ref());
     let bytes = manifests()

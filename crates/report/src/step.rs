@@ -81,7 +81,10 @@ pub(crate) fn describe(
             .filter(|_| record.status != StepStatus::Cached)
             .map(number::duration),
     );
-    if let Some(made) = record.throughput.first() {
+    // Tokens say most; otherwise what was counted first.
+    let counted = &record.throughput;
+    let tokens = counted.iter().find(|made| made.unit == "tokens");
+    if let Some(made) = tokens.or(counted.first()) {
         summary.push(match made.unit.as_str() {
             "bytes" if made.seconds > 0.0 => {
                 format!("{}/s", ByteSize((made.amount as f64 / made.seconds) as u64))
@@ -179,7 +182,7 @@ fn facts_of_run(
     let resources = &outline.resources;
     let mut reserved = Vec::new();
     if let Value::Object(map) = serde_json::to_value(resources).unwrap_or_default() {
-        let is_set = |value: &Value| !value.is_null() && *value != Value::from(0);
+        let is_set = |value: &Value| !value.is_null() && value.as_u64() != Some(0);
         reserved.extend(
             map.iter()
                 .filter(|(_, value)| is_set(value))
