@@ -123,11 +123,8 @@ pub(crate) fn table(title: &str, columns: &[String], rows: &[Vec<String>]) -> Ta
     let is_number = |text: &str| {
         // Numbers as people write them: `−1,234.5`, `12%`, `0.31 ± 0.02`, or a dash for none.
         text.split('±').all(|part| {
-            let part = part
-                .trim()
-                .trim_end_matches('%')
-                .replace(',', "")
-                .replace('−', "-");
+            let part = part.trim().trim_end_matches('%').trim_end();
+            let part = part.replace(',', "").replace('−', "-");
             matches!(part.as_str(), "" | "-" | "–" | "—") || part.parse::<f64>().is_ok()
         })
     };
@@ -179,11 +176,11 @@ mod tests {
         let rows = [
             vec!["a".to_owned(), "−1.5".to_owned()],
             vec!["b".to_owned()],
-            vec!["12".to_owned(), "0.31 ± 0.02".to_owned()],
+            vec!["12".to_owned(), "0.31 ± 0.02".to_owned(), "25.6 %".to_owned()],
         ];
         let table = table("t", &["name".to_owned()], &rows);
         let numeric: Vec<bool> = table.columns.iter().map(|column| column.is_numeric).collect();
-        assert_eq!(numeric, [false, true]);
-        assert_eq!(table.rows[1], ["b", ""]);
+        assert_eq!(numeric, [false, true, true]);
+        assert_eq!(table.rows[1], ["b", "", ""]);
     }
 }
