@@ -43,6 +43,11 @@ impl Failure {
         }
     }
 
+    /// A broken promise of the program itself.
+    pub(crate) fn bug(message: impl Into<String>) -> Self {
+        Self::new(1, message)
+    }
+
     /// Wrong usage that the argument parser cannot see.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(2, message)

@@ -15,6 +15,8 @@ mod verbs;
 mod toys;
 
 use std::ffi::OsStr;
+use std::io::Write;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -80,23 +82,37 @@ fn main() -> ExitCode {
     if arguments.quiet {
         output::silence_talk();
     }
-    let outcome = match arguments.verb {
-        Verb::Run(options) => verbs::run::run(&options, json),
-        Verb::Plan(options) => verbs::plan::run(&options, json),
-        Verb::Jobs(options) => verbs::jobs::run(&options, json),
-        Verb::Schema(options) => verbs::schema::run(&options),
-        Verb::Import(options) => verbs::import::run(&options, json),
-        Verb::Inspect(options) => verbs::inspect::run(&options, json),
-        Verb::Verify(options) => verbs::verify::run(&options, json),
-        Verb::Merge(options) => verbs::merge::run(&options, json),
-        Verb::Evaluate(options) => verbs::evaluate::run(&options, json),
-        Verb::Generate(options) => verbs::generate::run(&options, json),
-        Verb::Doctor(options) => verbs::doctor::run(&options, json),
-        Verb::Report(options) => verbs::report::run(&options, json),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(json),
+    if json {
+        panic::set_hook(Box::new(|bug| {
+            // If stderr is closed there is nobody left to tell.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{}",
+                serde_json::json!({"bug": bug.to_string()})
+            );
+        }));
+    }
+    match panic::catch_unwind(AssertUnwindSafe(|| run(&arguments.verb, json))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(json),
+        Err(_) => Failure::bug("this is a bug; please report it with the message above").report(json),
+    }
+}
+
+fn run(verb: &Verb, json: bool) -> Result<(), Failure> {
+    match verb {
+        Verb::Run(options) => verbs::run::run(options, json),
+        Verb::Plan(options) => verbs::plan::run(options, json),
+        Verb::Jobs(options) => verbs::jobs::run(options, json),
+        Verb::Schema(options) => verbs::schema::run(options),
+        Verb::Import(options) => verbs::import::run(options, json),
+        Verb::Inspect(options) => verbs::inspect::run(options, json),
+        Verb::Verify(options) => verbs::verify::run(options, json),
+        Verb::Merge(options) => verbs::merge::run(options, json),
+        Verb::Evaluate(options) => verbs::evaluate::run(options, json),
+        Verb::Generate(options) => verbs::generate::run(options, json),
+        Verb::Doctor(options) => verbs::doctor::run(options, json),
+        Verb::Report(options) => verbs::report::run(options, json),
     }
 }
 

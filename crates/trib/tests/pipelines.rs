@@ -1,7 +1,8 @@
 //! Pipelines through the real binary: what is wrong with a document or a call, and the exit code that tells what to do.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -370,4 +371,83 @@ fn a_full_disk_behind_stdout_is_a_failure() {
         "{}",
         stderr(&said)
     );
+}
+
+/// A training that nobody waits for.
+const ENDLESS: &str = "
+  - id: tokenizer
+    job: train.tokenizer
+    with: {data: [{source: '${corpus.facts}'}], vocab_size: 280}
+  - id: endless
+    job: train.lm
+    with:
+      start: {new: {tokenizer: '${tokenizer.tokenizer}', hidden_size: 16, layers: 1, heads: 2, context: 32}}
+      data: [{source: '${corpus.facts}'}]
+      steps: 10000000
+      learning_rate: 1.0e-3
+      batch: {sequences: 1, length: 16}
+      checkpoints: {every: 20}
+";
+
+#[cfg(unix)]
+#[test]
+fn a_run_stops_when_it_is_told_to() {
+    for (signal, json) in [("-INT", false), ("-TERM", true)] {
+        let folder = folder_with(&steps(ENDLESS));
+        let mut command = trib(folder.path());
+        command.args(["run", "p.yaml", "--device", "cpu"]);
+        if json {
+            command.arg("--json");
+        }
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // As long as there is no checkpoint, the training has not begun.
+        let kept = folder.path().join("ckpt/checkpoints");
+        let began = Instant::now();
+        while !kept.is_dir() {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "the training does not begin"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let told = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(told.success());
+        let said = child.wait_with_output().unwrap();
+        assert_eq!(said.status.code(), Some(75), "{}", stderr(&said));
+        if json {
+            let error: Value = serde_json::from_str(&stderr(&said)).unwrap();
+            assert_eq!(
+                (&error["code"], &error["error"]),
+                (
+                    &75.into(),
+                    &"stopped with 1 step left; run it again to go on".into()
+                )
+            );
+            let outcome: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
+            assert_eq!(
+                (&outcome["status"], &outcome["exit_code"]),
+                (&"cancelled".into(), &75.into())
+            );
+            assert_eq!(outcome["steps"][2]["status"], "cancelled");
+        } else {
+            let words = stderr(&said);
+            assert!(
+                words.contains("stopping at the next safe point; once more to stop at once\n"),
+                "{words}"
+            );
+            assert!(words.contains("endless: stopped at a safe point\n"), "{words}");
+            assert!(
+                stdout(&said).contains("endless    train.lm         stopped"),
+                "{}",
+                stdout(&said)
+            );
+        }
+    }
 }

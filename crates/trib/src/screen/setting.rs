@@ -319,9 +319,21 @@ mod tests {
         B { name: String },
     }
 
-    #[derive(Default, Deserialize, serde::Serialize, JsonSchema)]
+    #[derive(Deserialize, serde::Serialize, JsonSchema)]
     struct Inner {
         only: f32,
+        #[serde(default)]
+        scale: f32,
+    }
+
+    impl Default for Inner {
+        fn default() -> Self {
+            // What holds if `inner` is left out is what a reader wants to know.
+            Inner {
+                only: 1.0,
+                scale: 0.5,
+            }
+        }
     }
 
     #[test]
@@ -340,7 +352,8 @@ mod tests {
                 "parts[].size ; integer ; required ; ",
                 "parts[].name ; text ; required ; ",
                 "inner ; mapping ;  ; ",
-                "inner.only ; number ; 0 ; ",
+                "inner.only ; number ; required ; ",
+                "inner.scale ; number ; 0.5 ; ",
                 "weights ; mapping to number ; required ; ",
                 "room ; size ;  ; ",
             ]
