@@ -451,3 +451,49 @@ fn a_run_stops_when_it_is_told_to() {
         }
     }
 }
+
+#[test]
+fn the_report_goes_where_it_is_wanted() {
+    let folder = folder_with(&steps(""));
+    let outcome = |arguments: &[&str]| -> Value {
+        let said = run(folder.path(), &[&["run", "p.yaml", "--json"], arguments].concat());
+        assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
+        serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap()
+    };
+    let is_page = |path: &str| {
+        std::fs::read_to_string(folder.path().join(path))
+            .unwrap()
+            .contains("<html")
+    };
+    let none = outcome(&["--no-report"]);
+    assert_eq!(none["report"], Value::Null);
+    let run_id = none["run"].as_str().unwrap();
+    assert!(
+        !folder
+            .path()
+            .join(format!("ckpt/runs/{run_id}/report.html"))
+            .exists()
+    );
+    // With nothing to do, the report of the last run is made up for, and found again after that.
+    let late = outcome(&[]);
+    assert!(
+        late["report"]
+            .as_str()
+            .unwrap()
+            .ends_with(&format!("ckpt/runs/{run_id}/report.html"))
+    );
+    assert!(is_page(&format!("ckpt/runs/{run_id}/report.html")));
+    assert_eq!(outcome(&[])["report"], late["report"]);
+    assert_eq!(outcome(&["--report", "here.html"])["report"], "here.html");
+    assert!(is_page("here.html"));
+    let nowhere = run(
+        folder.path(),
+        &["run", "p.yaml", "--report", "no/such/folder.html"],
+    );
+    assert_eq!(nowhere.status.code(), Some(74));
+    assert!(
+        stderr(&nowhere).contains("no/such/folder.html"),
+        "{}",
+        stderr(&nowhere)
+    );
+}

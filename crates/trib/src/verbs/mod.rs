@@ -8,7 +8,7 @@ pub(crate) mod inspect;
 pub(crate) mod jobs;
 pub(crate) mod merge;
 pub(crate) mod plan;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
-pub(crate) mod report;
 pub(crate) mod verify;

@@ -9,8 +9,12 @@ use tributary_store::Store;
 
 use crate::exit::Failure;
 use crate::output::line;
+use crate::report_page::write_file;
 
 #[derive(Args)]
+#[command(
+    after_long_help = "Examples:\n  trib report ckpt/quickstart\n  trib report pipelines/quickstart.yaml --out report.html\n  trib report ckpt/quickstart --list"
+)]
 pub(crate) struct Options {
     /// A pipeline's store (a path, file:// or s3://), or its YAML document (then the store it names)
     store: String,
@@ -40,15 +44,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let history = found.map_err(|error| no_run(error, options))?;
     let at = match &options.out {
         None => tributary_report::write(&history, &store)?,
-        Some(file) => {
-            let page = tributary_report::render(&history, &store)?;
-            // The system's message does not name the file.
-            let named = |error: std::io::Error| {
-                std::io::Error::new(error.kind(), format!("writing {}: {error}", file.display()))
-            };
-            std::fs::write(file, page).map_err(named)?;
-            file.display().to_string()
-        }
+        Some(file) => write_file(&history, &store, file)?,
     };
     if json {
         let mut outcome = outline(&history.run, history.finished.as_ref());
@@ -61,7 +57,9 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
 /// What the document says, if it is one: a file named as YAML.
 fn document(place: &str) -> Result<Option<DocumentHead>, Failure> {
     let path = Path::new(place);
-    let is_named = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let is_named = path
+        .extension()
+        .is_some_and(|ending| ending == "yaml" || ending == "yml");
     if !is_named || path.is_dir() {
         return Ok(None);
     }
@@ -71,9 +69,10 @@ fn document(place: &str) -> Result<Option<DocumentHead>, Failure> {
 /// A run that is not there, with what to do about it.
 fn no_run(error: PipelineError, options: &Options) -> Failure {
     match (&error, &options.run) {
-        (PipelineError::NoRun { .. }, Some(_)) => {
-            Failure::data(format!("{error}; `trib report {} --list` shows those there are", options.store))
-        }
+        (PipelineError::NoRun { .. }, Some(_)) => Failure::data(format!(
+            "{error}; `trib report {} --list` shows those there are",
+            options.store
+        )),
         (PipelineError::NoRun { store, .. }, None) => Failure::data(format!(
             "no pipeline has run in {store} yet ({error}); run one, or give the store of one that has"
         )),
@@ -99,14 +98,24 @@ fn list(store: &Store, pipeline: Option<&str>, json: bool) -> Result<(), Failure
     }
     runs.retain(|(run, _)| pipeline.is_none_or(|name| run.pipeline == name));
     if json {
-        let runs: Vec<Value> = runs.iter().map(|(run, finished)| outline(run, finished.as_ref())).collect();
+        let runs: Vec<Value> = runs
+            .iter()
+            .map(|(run, finished)| outline(run, finished.as_ref()))
+            .collect();
         return line(json!({"store": store.url(), "runs": runs}));
     }
     for (run, finished) in &runs {
         let status = status(finished.as_ref());
         let status = status.as_str().unwrap_or_default();
-        let seconds = finished.as_ref().map_or(String::new(), |finished| format!("{:.1} s", finished.seconds));
-        line(format!("{}  {status:<10}  {seconds:>10}  {:>3} steps  {}", run.id, run.steps.len(), run.pipeline))?;
+        let seconds = finished
+            .as_ref()
+            .map_or(String::new(), |finished| format!("{:.1} s", finished.seconds));
+        line(format!(
+            "{}  {status:<10}  {seconds:>10}  {:>3} steps  {}",
+            run.id,
+            run.steps.len(),
+            run.pipeline
+        ))?;
     }
     Ok(())
 }

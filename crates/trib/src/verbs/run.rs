@@ -1,5 +1,6 @@
 //! `trib run FILE`.
 
+use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,12 @@ const STOPPED: i32 = 75;
 pub(crate) struct Options {
     #[command(flatten)]
     pipeline: PipelineArguments,
+    /// Write the report to this file [default: runs/ID/report.html in the store]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_report")]
+    report: Option<PathBuf>,
+    /// Write no report
+    #[arg(long)]
+    no_report: bool,
 }
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
@@ -48,22 +55,23 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let report = run_planned(&planned, how)?;
     let seconds = began.elapsed().as_secs_f64();
-    let page = report_page::write(&planned, report.run.as_deref())?;
-    if json {
+    let page = match options.no_report {
+        true => Ok(None),
+        false => report_page::write(&planned, report.run.as_deref(), options.report.as_deref()),
+    };
+    let at = page.as_ref().ok().and_then(Option::as_deref);
+    let shown = if json {
         line(json!({
             "event": "outcome", "run": report.run, "status": report.status, "exit_code": report.exit_code(),
-            "seconds": seconds, "store": planned.plan.store, "steps": report.steps, "report": page,
-        }))?;
+            "seconds": seconds, "store": planned.plan.store, "steps": report.steps, "report": at,
+        }))
     } else {
-        text(&outcome(
-            &planned,
-            &report,
-            seconds,
-            page.as_deref(),
-            stdout_width(),
-        ))?;
-    }
-    verdict(&report)
+        text(&outcome(&planned, &report, seconds, at, stdout_width()))
+    };
+    // How the run ended is told first, whoever has stopped reading and whatever became of the report.
+    verdict(&report)?;
+    page?;
+    shown
 }
 
 /// Who hears the run: a program, a person at a terminal, or a log.
