@@ -1,5 +1,7 @@
 //! Pipelines through the real binary: what is wrong with a document or a call, and the exit code that tells what to do.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

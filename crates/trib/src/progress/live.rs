@@ -21,6 +21,8 @@ const NAME_COLUMNS: usize = 20;
 /// Draws bars.
 pub(crate) struct LiveProgress {
     bars: MultiProgress,
+    /// Columns that the names of the steps take.
+    name_columns: usize,
     steps: Mutex<BTreeMap<String, StepLine>>,
 }
 
@@ -43,10 +45,12 @@ struct Work {
 }
 
 impl LiveProgress {
-    /// On `target`, which is stderr but for tests.
-    pub(crate) fn new(target: ProgressDrawTarget) -> Self {
+    /// On `target`, for steps of these names.
+    pub(crate) fn new<'a>(target: ProgressDrawTarget, steps: impl IntoIterator<Item = &'a str>) -> Self {
+        let longest = steps.into_iter().map(|step| step.chars().count()).max();
         LiveProgress {
             bars: MultiProgress::with_draw_target(target),
+            name_columns: longest.unwrap_or_default().min(NAME_COLUMNS),
             steps: Mutex::default(),
         }
     }
@@ -58,12 +62,11 @@ impl LiveProgress {
     }
 
     fn begin(&self, step: &str, job: &str) {
-        let bar = self.bars.add(ProgressBar::no_length());
-        bar.set_prefix(format!(
-            "{:<width$}",
-            shortened(step, NAME_COLUMNS),
-            width = NAME_COLUMNS.min(12)
-        ));
+        let name = shortened(step, self.name_columns);
+        let bar = ProgressBar::no_length()
+            .with_style(line_style(None))
+            .with_prefix(format!("{name:<width$}", width = self.name_columns));
+        let bar = self.bars.add(bar);
         bar.enable_steady_tick(TICK);
         let line = StepLine {
             bar,
@@ -103,19 +106,24 @@ impl LiveProgress {
 
 impl StepLine {
     fn draw(&self) {
-        let template = match self.work.total {
-            Some(_) => "  {prefix:.bold} {bar:20.cyan/dim} {wide_msg}",
-            None => "  {prefix:.bold} {spinner:.cyan} {wide_msg}",
-        };
         if let Some(total) = self.work.total {
             self.bar.set_length(total.max(self.work.done));
             self.bar.set_position(self.work.done);
         }
-        // A template that does not parse would be a bug; the default style is no worse than a panic.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar.set_style(style.progress_chars("━━─"));
+        self.bar.set_style(line_style(self.work.total));
         self.bar.set_message(self.work.text());
     }
+}
+
+/// A bar if the end is known, else something that moves.
+fn line_style(total: Option<u64>) -> ProgressStyle {
+    let template = match total {
+        Some(_) => "  {prefix:.bold} {bar:20.cyan/dim} {wide_msg}",
+        None => "  {prefix:.bold} {spinner:.cyan} {wide_msg}",
+    };
+    // A template that does not parse would be a bug; the default style is no worse than a panic.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("━━─")
 }
 
 impl Work {
@@ -142,6 +150,10 @@ impl Work {
         harmless(&parts.join(", ")).replace('\n', " ")
     }
 
+    fn shows(&self, metric: &str) -> bool {
+        metric == "loss" || self.metric.as_ref().is_none_or(|(shown, _)| shown == metric)
+    }
+
     fn hear(&mut self, event: &Event) {
         match event {
             Event::StepWork {
@@ -164,14 +176,8 @@ impl Work {
                 (self.done, self.total) = (*done, *total);
                 self.pace.note(*seconds, *done);
             }
-            Event::StepMetric { name, value, .. } => {
-                if self
-                    .metric
-                    .as_ref()
-                    .is_none_or(|(shown, _)| shown == name || name == "loss")
-                {
-                    self.metric = Some((name.clone(), *value));
-                }
+            Event::StepMetric { name, value, .. } if self.shows(name) => {
+                self.metric = Some((name.clone(), *value));
             }
             _ => {}
         }

@@ -182,8 +182,8 @@ impl<'a> Reader<'a> {
         let (resolved, _) = self.resolve(schema);
         let properties = resolved.get("properties").and_then(Value::as_object);
         let tag = properties.into_iter().flatten();
-        let tag = tag.filter_map(|(key, property)| Some((key, property.get("const")?)));
-        match (tag.last(), variant_name(resolved)) {
+        let mut tag = tag.filter_map(|(key, property)| Some((key, property.get("const")?)));
+        match (tag.next(), variant_name(resolved)) {
             (Some((key, value)), _) => format!("{{{key}: {}, …}}", shown(value)),
             (None, Some(name)) => format!("{{{name}: …}}"),
             (None, None) => self.kind(schema),

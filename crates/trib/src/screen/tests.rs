@@ -100,7 +100,6 @@ fn the_log_of_a_run() {
     let listener = PlainProgress::new(&mut log, false);
     let report = run_toys(&place, &listener);
     listener.say("that was it");
-    drop(listener);
     let log = String::from_utf8(log).unwrap();
     assert_screen!("run_log", &place, log);
     assert_screen!("run_summary", &place, summary(&report.steps, None));
@@ -127,7 +126,6 @@ fn events_as_json_lines() {
         text: "two\nlines".into(),
     });
     run_toys(&place, &listener);
-    drop(listener);
     let log = String::from_utf8(log).unwrap();
     for line in log.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();

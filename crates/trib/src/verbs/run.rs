@@ -9,7 +9,8 @@ use clap::Args;
 use indicatif::ProgressDrawTarget;
 use serde_json::json;
 use tributary_pipeline::{
-    CancellationToken, Planned, RunOptions, RunReport, RunStatus, StepRecord, StepStatus, run as run_planned,
+    CancellationToken, Plan, Planned, RunOptions, RunReport, RunStatus, StepRecord, StepStatus,
+    run as run_planned,
 };
 
 use crate::disk::DiskSpace;
@@ -47,7 +48,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     if let Some(disk) = DiskSpace::of(planned.store()) {
         disk.check(&planned.plan)?;
     }
-    let progress = listener(json);
+    let progress = listener(&planned.plan, json);
     let cancellation = CancellationToken::new();
     stop_on_signal(cancellation.clone(), Arc::clone(&progress))?;
     let mut how = RunOptions::new(&*progress);
@@ -75,11 +76,14 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
 }
 
 /// Who hears the run: a program, a person at a terminal, or a log.
-fn listener(json: bool) -> Arc<dyn Progress> {
+fn listener(plan: &Plan, json: bool) -> Arc<dyn Progress> {
     if json {
         Arc::new(JsonProgress::new(std::io::stdout()))
     } else if draws_bars() {
-        Arc::new(LiveProgress::new(ProgressDrawTarget::stderr()))
+        Arc::new(LiveProgress::new(
+            ProgressDrawTarget::stderr(),
+            plan.steps.iter().map(|step| step.id.as_str()),
+        ))
     } else {
         Arc::new(PlainProgress::new(std::io::stderr(), is_quiet()))
     }
