@@ -40,7 +40,7 @@ struct Work {
     total: Option<u64>,
     done: u64,
     pace: Pace,
-    /// The metric shown: `loss` if there is one, else the one reported first.
+    /// The metric shown: `loss` if there is one, else the one reported last.
     metric: Option<(String, f64)>,
 }
 
@@ -151,7 +151,7 @@ impl Work {
     }
 
     fn shows(&self, metric: &str) -> bool {
-        metric == "loss" || self.metric.as_ref().is_none_or(|(shown, _)| shown == metric)
+        metric == "loss" || self.metric.as_ref().is_none_or(|(shown, _)| shown != "loss")
     }
 
     fn hear(&mut self, event: &Event) {

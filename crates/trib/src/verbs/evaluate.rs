@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tributary_data::{Source, TokenizeOptions, Tokenizer, tokenize};
 use tributary_evaluate::{LikelihoodOptions, ScoredDocuments, likelihood};
-use tributary_model::{Decoder, Device};
+use tributary_model::{Decoder, Device, load_config};
 use tributary_store::Store;
 
 use crate::exit::Failure;
@@ -57,6 +57,8 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         .map(|data| Source::open(data)?.records())
         .collect::<Result<_, _>>()?;
     let store = Store::open(&options.model)?;
+    // Says what is missing if this is no model at all; the tokenizer would only miss its own file.
+    load_config(&store.directory())?;
     let tokenizer = Tokenizer::load(&store)?;
     let decoder = Decoder::load(&store.directory(), device)?;
     let context = options

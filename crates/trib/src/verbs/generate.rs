@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 use tributary_data::{Message, Tokenizer};
-use tributary_model::{Decoder, Device, Finish, GenerationOptions, SamplingOptions, generate};
+use tributary_model::{Decoder, Device, Finish, GenerationOptions, SamplingOptions, generate, load_config};
 use tributary_store::Store;
 
 use crate::exit::Failure;
@@ -51,6 +51,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let device: Device = options.device.parse()?;
     let store = Store::open(&options.model)?;
+    // Says what is missing if this is no model at all; the tokenizer would only miss its own file.
+    load_config(&store.directory())?;
     let tokenizer = Tokenizer::load(&store)?;
     let decoder = Decoder::load(&store.directory(), device)?;
     let prompt = prompt_tokens(options, &tokenizer)?;
