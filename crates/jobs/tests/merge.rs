@@ -287,7 +287,7 @@ fn what_a_merge_takes_is_known_before_it_runs() {
     let size = std::fs::metadata(workplace.path("base/model.safetensors"))
         .unwrap()
         .len();
-    let tensors = Checkpoint::open(&LocalDirectory::new(&workplace.path("base"))).unwrap();
+    let tensors = Checkpoint::open(&LocalDirectory::new(workplace.path("base"))).unwrap();
     let bytes: u64 = tensors.tensors().iter().map(|tensor| tensor.bytes).sum();
     assert_eq!(estimate.bytes_read, Some(3 * bytes));
     assert!(estimate.bytes_written.unwrap().abs_diff(size) < 100);
@@ -553,29 +553,34 @@ fn wrong_settings_are_all_named_at_their_places() {
     job: merge
     with:
       merge_method: task_aritmetic
-      models: [{model: one, wieght: 1}, {model: 7}]
+      models: [{model: one, wieght: 1}, {model: two}]
       dtype: bfloat61
       slices: []
   - id: b
     job: merge
     with:
-      merge_method: task_arithmetic
-      models:
-        - {model: one, parameters: {weight: heavy, lambda: 2}}
-        - {model: two, parameters: {weight: [0.1, x]}}
+      merge_method: linear
+      models: [{model: 7}, {model: two, parameters: {weight: [0.1, x]}}]
   - id: c
     job: merge
     with:
       merge_method: metagpt
-      base_model: ${b.weights}
-      models: [{model: '${b}'}, {model: two, name: x}, {model: one, name: x}]
-      parameters: {scope: layers, lambda: 1}
+      base_model: ${d.weights}
+      models: [{model: '${d}'}]
   - id: d
     job: merge
     with:
       merge_method: task_arithmetic
       base_model: base
       models: [{model: one, parameters: {weight: heavy}}, {model: two, parameters: {lambda: 2}}]
+  - id: e
+    job: merge
+    with:
+      merge_method: metagpt
+      models: [{model: one, name: x}, {model: two, name: x}]
+      parameters: {scope: layers, lambda: 1}
+      tokenizer_source: three
+  - {id: f, job: merge, with: {merge_method: task_aritmetic, models: [{model: '${e.weights}'}]}}
 ";
     insta::assert_snapshot!("wrong_settings", workplace.wrong(steps));
 }
