@@ -31,10 +31,9 @@ impl Summary {
             } else if tag.starts_with("<testcase ") {
                 test = attribute(tag, "name").unwrap_or_default();
             }
-            summary.note(
-                &test,
-                &unescape(line.rsplit("<system-err>").next().unwrap_or(line)),
-            );
+            let said = line.rsplit("<system-err>").next().unwrap_or(line);
+            let said = said.split("</system-err>").next().unwrap_or(said);
+            summary.note(&test, &unescape(said));
         }
         summary
     }

@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // `<target>/release/xtask`
     let target = env::current_exe()?
         .ancestors()
-        .nth(3)
+        .nth(2)
         .context("this program is outside a target directory")?
         .to_owned();
     // References are downloaded while the processor builds.
@@ -183,7 +183,8 @@ impl Surroundings {
 }
 
 fn run_nextest(surroundings: &Surroundings, rest: &[String]) -> Result<(ExitStatus, Summary)> {
-    let report = surroundings.target.join("nextest/default/junit.xml");
+    // Nextest's own folder lies in the workspace, wherever cargo's target directory is.
+    let report = root().join("target/nextest/default/junit.xml");
     // An old report is no report of this run.
     let _ = std::fs::remove_file(&report);
     let mut command = cargo(&["nextest", "run"]);
