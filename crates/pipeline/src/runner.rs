@@ -17,6 +17,8 @@ use crate::error::PipelineError;
 use crate::event::{Event, Observer};
 use crate::job_error::{JobError, JobErrorKind};
 use crate::journal::Journal;
+use crate::key::{CHECKPOINTS, checkpoints_path};
+use crate::plan::PlanState;
 use crate::planner::{Planned, PlannedStep};
 use crate::progress::CancellationToken;
 use crate::record::{Machine, RunStatus, StepFailure, StepRecord, StepStatus};
@@ -83,13 +85,14 @@ impl RunReport {
 }
 
 /// Runs a planned pipeline. Steps whose artifacts are there are not made again; if that is all of them, nothing is
-/// written at all.
+/// written at all. Checkpoints that such a step left behind, because its process died before it could remove them, go.
 ///
 /// # Errors
 /// [`PipelineError::Store`] if the run's own records cannot be begun or finished. A failed step is no error here:
 /// see [`RunReport::status`].
 pub fn run(planned: &Planned, options: RunOptions<'_>) -> Result<RunReport, PipelineError> {
     let plan = &planned.plan;
+    remove_leftovers(planned);
     if plan.is_complete() {
         options.observer.event(&Event::NothingToDo {
             steps: plan.steps.len(),
@@ -106,7 +109,7 @@ pub fn run(planned: &Planned, options: RunOptions<'_>) -> Result<RunReport, Pipe
         run: id.clone(),
         pipeline: plan.pipeline.clone(),
         steps: plan.steps.len(),
-        cached: plan.count(crate::plan::PlanState::Cached),
+        cached: plan.count(PlanState::Cached),
     });
     let workshop = Workshop {
         planned,
@@ -136,6 +139,26 @@ pub fn run(planned: &Planned, options: RunOptions<'_>) -> Result<RunReport, Pipe
         status,
         steps: dispatcher.journal.records().to_vec(),
     })
+}
+
+/// Removes the checkpoints of steps whose artifacts are there: nothing goes on from them any more. What cannot be
+/// removed costs room and nothing else.
+fn remove_leftovers(planned: &Planned) {
+    let found = match planned.store.children(CHECKPOINTS) {
+        Ok(found) => found,
+        Err(error) => return tracing::warn!("left checkpoints could not be looked for: {error}"),
+    };
+    let steps = planned.plan.steps.iter();
+    let done = steps.filter(|step| step.state == PlanState::Cached);
+    for key in done.filter_map(|step| step.key.as_deref()) {
+        let folder = checkpoints_path(key);
+        let is_left = found
+            .iter()
+            .any(|name| folder.ends_with(name.trim_end_matches('/')));
+        if is_left && let Err(error) = planned.store.child(&folder).and_then(|place| place.delete_all()) {
+            tracing::warn!("{folder} could not be removed: {error}");
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -154,6 +154,21 @@ fn a_step_goes_on_from_its_checkpoints() {
 }
 
 #[test]
+fn checkpoints_that_a_dead_process_left_are_removed() {
+    let playground = Playground::new();
+    let steps = "steps: [{id: a, job: write, with: {text: a}}]\n";
+    let report = playground.run(steps);
+    let key = report.steps[0].artifact.as_ref().unwrap().rsplit('/').next().unwrap();
+    let store = playground.store();
+    let [left, other] = [format!("{CHECKPOINTS}/{key}/x"), format!("{CHECKPOINTS}/other/x")];
+    store.put(&left, "of a step that is done").unwrap();
+    store.put(&other, "of a step that nobody knows").unwrap();
+    assert_eq!(playground.run(steps).status, RunStatus::Done);
+    assert_eq!(store.head(&left).unwrap(), None);
+    assert!(store.head(&other).unwrap().is_some());
+}
+
+#[test]
 fn independent_steps_run_side_by_side_when_resources_allow() {
     let playground = Playground::new();
     let steps = |cpus: u32, name: &str| {

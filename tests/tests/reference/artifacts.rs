@@ -75,6 +75,27 @@ steps:
       steps: 124
       learning_rate: 1.0e-2
       batch: {sequences: 4, length: 64}
+  - id: metagpt
+    job: merge
+    with:
+      merge_method: metagpt
+      base_model: "${base.model}"
+      models: [{model: "${rounded.model}"}, {model: "${resumed.model}"}]
+  - id: added
+    job: merge
+    with:
+      merge_method: task_arithmetic
+      base_model: "${base.model}"
+      models: [{model: "${rounded.model}"}, {model: "${resumed.model}"}]
+      parameters: {weight: 0.5}
+      out_dtype: float16
+  - id: average
+    job: merge
+    with:
+      merge_method: linear
+      models: [{model: "${base.model}"}, {model: "${rounded.model}"}]
+      parameters: {weight: 1.0}
+      out_dtype: bfloat16
 "#;
 
 /// A model directory, and the type its weights should have.
@@ -253,7 +274,7 @@ fn compare(written: &Written, answer: &Value, theirs: &[f32]) {
 }
 
 #[test]
-fn transformers_loads_whatever_we_train_stop_and_import() {
+fn transformers_loads_whatever_we_train_stop_merge_and_import() {
     let Some(python) = Python::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -294,6 +315,9 @@ fn transformers_loads_whatever_we_train_stop_and_import() {
             "float16",
         ),
         Written::new("train.lm, resumed", step("resumed"), "float32"),
+        Written::new("merge, metagpt", step("metagpt"), "float32"),
+        Written::new("merge, task arithmetic, written as float16", step("added"), "float16"),
+        Written::new("merge, linear, written as bfloat16", step("average"), "bfloat16"),
     ];
     imports("a trained model", &step("base"), folder.path(), &mut written);
     if let Some(stories) = shared("models/stories260K/stories260K.bin") {

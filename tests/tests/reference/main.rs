@@ -13,11 +13,16 @@ mod python;
 mod smollm2;
 mod stories;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+/// The folder of these tests. Asked for while they run: clones that share a target directory may share their binaries.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap().into()
+}
 
 /// A file or folder of `shared/` beside the repository, or nothing, said aloud.
 fn shared(path: &str) -> Option<PathBuf> {
-    let found = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).join(path);
+    let found = package().join("../../shared").join(path);
     if found.exists() {
         return Some(found.canonicalize().unwrap());
     }

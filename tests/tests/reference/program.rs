@@ -62,7 +62,7 @@ fn built() -> PathBuf {
                 "--target-dir",
             ])
             .arg(target)
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .current_dir(crate::package().join(".."))
             .status();
         assert!(status.unwrap().success(), "building {} failed", binary.display());
     }

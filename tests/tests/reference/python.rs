@@ -1,7 +1,7 @@
 //! The Python reference, asked by the small programs in `tests/reference`.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -22,7 +22,7 @@ impl Python {
     /// What a program prints as its last line, as JSON. Panics with its words if it fails.
     #[track_caller]
     pub(crate) fn ask(&self, program: &str, arguments: &[&OsStr]) -> Value {
-        let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/reference")).join(program);
+        let file = crate::package().join("reference").join(program);
         let output = Command::new(&self.0)
             .arg(file)
             .args(arguments)
