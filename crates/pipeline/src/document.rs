@@ -17,7 +17,7 @@ use crate::node::{Entry, Node, NodeValue, Origin, Span};
 use crate::resources::Resources;
 use crate::source::Source;
 use crate::typed::from_node;
-use crate::{overrides, variables, yaml};
+use crate::{overrides, profile, variables, yaml};
 
 /// Where artifacts go when a document does not say.
 pub(crate) const DEFAULT_STORE: &str = "./ckpt";
@@ -123,6 +123,9 @@ impl Document {
             let help = format!("start with {}", crate::finding::list(&DOCUMENT_KEYS));
             findings.push(Finding::new(Rule::WrongType, root.span, message).help(help));
             return None;
+        }
+        for (index, profile) in source.profiles.iter().enumerate() {
+            profile::apply(&mut root, &profile.text, index, findings);
         }
         for (index, text) in source.overrides.iter().enumerate() {
             if let Err(finding) = overrides::apply(&mut root, text, index, &DOCUMENT_KEYS) {

@@ -57,6 +57,7 @@ impl Journal {
             pipeline: plan.pipeline.clone(),
             file: plan.file.clone(),
             document: planned.source.text.clone(),
+            profiles: planned.source.profiles.clone(),
             overrides: planned.source.overrides.clone(),
             store: plan.store.clone(),
             seed: plan.seed,

@@ -10,6 +10,8 @@ use serde_json::Value;
 pub enum Origin {
     /// The YAML document.
     Document,
+    /// The profile with this number.
+    Profile(usize),
     /// The `--set` override with this number.
     Override(usize),
 }
@@ -88,6 +90,17 @@ impl Node {
     /// The value under `key`, if this is a mapping that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// As [`Node::get`], to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            NodeValue::Mapping(entries) => entries
+                .iter_mut()
+                .find(|entry| entry.key == key)
+                .map(|entry| &mut entry.value),
+            _ => None,
+        }
     }
 
     /// The entry under `key`, if this is a mapping that has it.

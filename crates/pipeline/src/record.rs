@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::resources::Resources;
+use crate::source::Profile;
 
 /// Version of the record format; raised when an old reader would misread a new record.
 pub const RECORD_FORMAT: u32 = 1;
@@ -30,6 +31,9 @@ pub struct RunRecord {
     pub file: String,
     /// The document, as it was read.
     pub document: String,
+    /// Profiles laid over it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Profile>,
     /// `--set` overrides, in order, as they were given.
     pub overrides: Vec<String>,
     /// Address of the store, credentials masked.

@@ -19,6 +19,7 @@ const HEAD: &str = "name: d\nstore: memory:///diagnostics\n";
 
 fn found(text: &str, overrides: &[&str]) -> Box<Diagnostics> {
     let source = Source {
+        profiles: Vec::new(),
         name: "pipeline.yaml".into(),
         text: text.into(),
         base: PathBuf::from("tests/files"),

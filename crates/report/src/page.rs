@@ -1,7 +1,7 @@
 //! The page as plain values: all its sections, from a run's records and what its steps left behind.
 
 use serde::Serialize;
-use tributary_pipeline::{ByteSize, Figure, Level, RunHistory, StepStatus};
+use tributary_pipeline::{ByteSize, Figure, Level, Profile, RunHistory, StepStatus};
 
 use crate::board::{self, BoardView};
 use crate::chart::{self, Chart};
@@ -37,6 +37,7 @@ pub(crate) struct Page {
     steps: Vec<Step>,
     document: String,
     file: String,
+    profiles: Vec<Profile>,
     overrides: Vec<String>,
 }
 
@@ -128,6 +129,7 @@ impl Page {
                 .collect(),
             document: run.document.clone(),
             file: run.file.clone(),
+            profiles: run.profiles.clone(),
             overrides: run.overrides.clone(),
         }
     }

@@ -13,6 +13,10 @@ use crate::exit::Failure;
 pub(crate) struct PipelineArguments {
     /// The pipeline, a YAML document
     pub(crate) file: PathBuf,
+    /// Lay a profile over the document: store, defaults, resources of a place or machine (see configs/); may be given
+    /// more than once
+    #[arg(long = "profile", value_name = "FILE")]
+    profiles: Vec<PathBuf>,
     /// Replace a value of the document, for instance steps.base.with.steps=10; may be given more than once
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<String>,
@@ -48,8 +52,13 @@ impl PipelineArguments {
             // A step that reserves a GPU which no job would use waits for nothing.
             machine.gpus = 0;
         }
-        let source =
+        let mut source =
             Source::read(&self.file, &self.overrides).map_err(|error| unreadable(&self.file, error))?;
+        for path in &self.profiles {
+            source = source
+                .with_profile(path)
+                .map_err(|error| unreadable(path, error))?;
+        }
         let planned = match &self.store {
             Some(address) => plan_in(source, registry, &machine, Store::open(address)?),
             None => plan(source, registry, &machine),

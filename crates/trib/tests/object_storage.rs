@@ -44,10 +44,12 @@ const FAULTS: u64 = 60;
 
 type Variables = Vec<(&'static str, String)>;
 
-/// The program, about to run the pipeline with its artifacts at `address`.
-fn trib(folder: &Path, verb: &str, address: &str, variables: &Variables) -> Command {
+/// The program, about to run the pipeline with its artifacts at `address`: under the profile `configs/s3.yaml`, if
+/// they go to the server.
+fn trib(folder: &Path, address: &str, variables: &Variables) -> Command {
     let package = std::env::var("CARGO_MANIFEST_DIR").unwrap();
-    let pipeline = Path::new(&package).join("../../pipelines/quickstart.yaml");
+    let [pipeline, profile] = ["pipelines/quickstart.yaml", "configs/s3.yaml"]
+        .map(|path| Path::new(&package).join("../..").join(path));
     let mut command = Command::new(env!("CARGO_BIN_EXE_trib"));
     command
         .current_dir(folder)
@@ -55,9 +57,13 @@ fn trib(folder: &Path, verb: &str, address: &str, variables: &Variables) -> Comm
         .env("HOME", folder)
         .env("TRIBUTARY_DURABILITY", "process")
         .envs(variables.clone())
-        .arg(verb)
+        .arg("run")
         .arg(pipeline)
-        .args(["--device", "cpu", "--store", address]);
+        .args(["--device", "cpu"]);
+    match address.strip_prefix("s3://") {
+        Some(place) => command.env("TRIBUTARY_STORE", place).arg("--profile").arg(profile),
+        None => command.args(["--store", address]),
+    };
     for replaced in SMALLER {
         command.args(["--set", replaced]);
     }
@@ -106,7 +112,7 @@ fn content(store: &Store) -> BTreeMap<String, Vec<u8>> {
 fn run_until_done(folder: &Path, address: &str, variables: &Variables, clear: &Store) -> u32 {
     // After the tokenizer and again after the base model: in the middle of a training.
     for artifacts_before in [2, 3] {
-        let mut child = trib(folder, "run", address, variables).spawn().unwrap();
+        let mut child = trib(folder, address, variables).spawn().unwrap();
         let began = Instant::now();
         while artifacts(clear).len() < artifacts_before && child.try_wait().unwrap().is_none() {
             assert!(began.elapsed() < Duration::from_secs(120), "nothing is published");
@@ -117,7 +123,7 @@ fn run_until_done(folder: &Path, address: &str, variables: &Variables, clear: &S
         child.wait().unwrap();
     }
     for run in 3..8 {
-        let (done, said) = end(trib(folder, "run", address, variables).spawn().unwrap());
+        let (done, said) = end(trib(folder, address, variables).spawn().unwrap());
         assert!(!said.contains(SECRET_KEY), "a secret was printed");
         if done {
             return run;
@@ -132,7 +138,7 @@ fn the_quickstart_on_a_failing_s3_server() {
     let folder = tempfile::tempdir().unwrap();
     let local = folder.path().join("local");
     let local = local.to_str().unwrap();
-    let (done, said) = end(trib(folder.path(), "run", local, &Vec::new()).spawn().unwrap());
+    let (done, said) = end(trib(folder.path(), local, &Vec::new()).spawn().unwrap());
     assert!(done, "{said}");
     let expected = content(&open(local, &Vec::new()));
 
@@ -170,7 +176,7 @@ fn the_quickstart_on_a_failing_s3_server() {
         assert!(count > 3, "{fault:?} hardly happened");
     }
 
-    let (done, said) = end(trib(folder.path(), "run", &address, &server.clear_environment()).spawn().unwrap());
+    let (done, said) = end(trib(folder.path(), &address, &server.clear_environment()).spawn().unwrap());
     assert!(done && said.contains("nothing to do"), "{said}");
     assert!(content(&clear) == found, "a run with nothing to do changed artifacts");
     assert_eq!(clear.list("checkpoints").unwrap(), Vec::new(), "checkpoints are left");
