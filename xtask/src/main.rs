@@ -1,9 +1,9 @@
 //! Developer commands: `cargo xtask test`, `cargo xtask gpu-check`.
 
-mod cuda_check;
 mod gpu_check;
 mod junit;
 mod limited;
+mod lints;
 mod python;
 mod reference;
 mod smollm2;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cuda_check::cuda_check;
 use crate::junit::Summary;
+use crate::lints::lint;
 use crate::reference::Found;
 use crate::{USAGE, python, smollm2};
 
@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     // Some tests, asked for by name, are all that is wanted.
     if options.rest.is_empty() {
-        cuda_check()?;
+        lint()?;
         stage("everything", start.elapsed());
     }
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,9 @@ use tributary_data::{Columns, Record, Result, Source, TokenizeOptions, Tokenizer
 
 /// A file of the shared data, or nothing (said aloud) where there is none.
 fn shared(path: &str) -> Option<Source> {
-    let file = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../../shared/data").join(path);
+    let file = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("../../../shared/data")
+        .join(path);
     if !file.exists() {
         eprintln!("skipped: no {}", file.display());
         return None;

@@ -6,4 +6,7 @@ mod error;
 mod likelihood;
 
 pub use error::{EvaluateError, Result};
-pub use likelihood::{PairedDifference, paired_difference, DocumentScore, Likelihood, LikelihoodOptions, ScoredDocuments, likelihood};
+pub use likelihood::{
+    DocumentScore, Likelihood, LikelihoodOptions, PairedDifference, ScoredDocuments, likelihood,
+    paired_difference,
+};

@@ -17,7 +17,10 @@ pub struct LikelihoodOptions {
 
 impl Default for LikelihoodOptions {
     fn default() -> Self {
-        Self { context: 2048, batch_tokens: 2048 }
+        Self {
+            context: 2048,
+            batch_tokens: 2048,
+        }
     }
 }
 
@@ -71,7 +74,10 @@ pub fn likelihood(
     options: &LikelihoodOptions,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<ScoredDocuments> {
-    let mut tokens: Vec<Vec<f32>> = documents.iter().map(|document| vec![f32::NAN; document.tokens.len()]).collect();
+    let mut tokens: Vec<Vec<f32>> = documents
+        .iter()
+        .map(|document| vec![f32::NAN; document.tokens.len()])
+        .collect();
     let cut = EvaluationOptions {
         rows: options.batch_tokens.max(1),
         context: options.context,
@@ -85,7 +91,13 @@ pub fn likelihood(
     for batch in batches {
         done += batch.tokens.len() as u64;
         let scored: Vec<_> = batch.scored_tokens().collect();
-        let input = TokenBatch::packed(batch.rows, batch.len, batch.tokens, &batch.segments, batch.targets)?;
+        let input = TokenBatch::packed(
+            batch.rows,
+            batch.len,
+            batch.tokens,
+            &batch.segments,
+            batch.targets,
+        )?;
         let nll = decoder.nll(&input)?;
         for token in scored {
             tokens[token.document as usize][token.token as usize] = nll[token.index];
@@ -106,8 +118,14 @@ pub fn likelihood(
             }
         })
         .collect();
-    let total = summarise(&scores).ok_or(EvaluateError::NothingToScore { documents: documents.len() })?;
-    Ok(ScoredDocuments { total, documents: scores, tokens })
+    let total = summarise(&scores).ok_or(EvaluateError::NothingToScore {
+        documents: documents.len(),
+    })?;
+    Ok(ScoredDocuments {
+        total,
+        documents: scores,
+        tokens,
+    })
 }
 
 /// The ratio estimate Σ nll / Σ tokens with its linearised error over documents (Cochran, *Sampling Techniques*,
@@ -120,7 +138,10 @@ fn summarise(documents: &[DocumentScore]) -> Option<Likelihood> {
     }
     let nll = scored.iter().map(|document| document.nll).sum::<f64>() / tokens as f64;
     let count = scored.len() as f64;
-    let squares: f64 = scored.iter().map(|document| (document.nll - nll * document.tokens as f64).powi(2)).sum();
+    let squares: f64 = scored
+        .iter()
+        .map(|document| (document.nll - nll * document.tokens as f64).powi(2))
+        .sum();
     let nll_stderr = (scored.len() > 1).then(|| (count / (count - 1.0) * squares).sqrt() / tokens as f64);
     let perplexity = nll.exp();
     Some(Likelihood {
@@ -150,10 +171,16 @@ pub fn paired_difference(first: &[DocumentScore], second: &[DocumentScore]) -> O
     if first.len() != second.len() || !first.iter().zip(second).all(same) {
         return None;
     }
-    let difference = |(a, b): (&DocumentScore, &DocumentScore)| DocumentScore { nll: a.nll - b.nll, ..a.clone() };
+    let difference = |(a, b): (&DocumentScore, &DocumentScore)| DocumentScore {
+        nll: a.nll - b.nll,
+        ..a.clone()
+    };
     let differences: Vec<DocumentScore> = first.iter().zip(second).map(difference).collect();
     let total = summarise(&differences)?;
-    Some(PairedDifference { nll: total.nll, stderr: total.nll_stderr })
+    Some(PairedDifference {
+        nll: total.nll,
+        stderr: total.nll_stderr,
+    })
 }
 
 #[cfg(test)]
@@ -182,7 +209,12 @@ mod tests {
     fn document(index: u32, len: u32) -> Document {
         let tokens: Vec<u32> = (0..len).map(|at| (at * at * 7 + index * 13 + at) % 50).collect();
         let loss = (0..len).map(|at| at % 5 != 2).collect();
-        Document { tokens, loss, id: index.to_string(), part: 0 }
+        Document {
+            tokens,
+            loss,
+            id: index.to_string(),
+            part: 0,
+        }
     }
 
     #[test]
@@ -190,7 +222,10 @@ mod tests {
         let decoder = decoder();
         let documents: Vec<Document> = (0..9).map(|index| document(index, 3 + index * 4)).collect();
         let run = |batch_tokens: usize| {
-            let options = LikelihoodOptions { context: 64, batch_tokens };
+            let options = LikelihoodOptions {
+                context: 64,
+                batch_tokens,
+            };
             likelihood(&decoder, &documents, &options, &mut |_, _| true).unwrap()
         };
         let (one, many) = (run(1), run(500));
@@ -198,7 +233,10 @@ mod tests {
         for (a, b) in one.tokens.iter().flatten().zip(many.tokens.iter().flatten()) {
             assert!((a - b).abs() < 1e-5 || (a.is_nan() && b.is_nan()), "{a} != {b}");
         }
-        let scored: usize = documents.iter().map(|d| d.loss.iter().skip(1).filter(|s| **s).count()).sum();
+        let scored: usize = documents
+            .iter()
+            .map(|d| d.loss.iter().skip(1).filter(|s| **s).count())
+            .sum();
         assert_eq!(one.total.tokens as usize, scored);
         // Untrained, so near uniform over 50 tokens.
         assert!((one.total.nll - 50f64.ln()).abs() < 0.2, "{}", one.total.nll);
@@ -206,18 +244,32 @@ mod tests {
 
     #[test]
     fn a_difference_is_paired_by_document() {
-        let score = |id: &str, tokens: u64, nll: f64| DocumentScore { id: id.into(), tokens, nll };
+        let score = |id: &str, tokens: u64, nll: f64| DocumentScore {
+            id: id.into(),
+            tokens,
+            nll,
+        };
         let first = [score("a", 2, 4.0), score("b", 4, 9.0), score("c", 0, 0.0)];
         // Every token half a nat worse: no spread is left, however different the documents are.
         let second = [score("a", 2, 5.0), score("b", 4, 11.0), score("c", 0, 0.0)];
-        assert_eq!(paired_difference(&first, &second), Some(PairedDifference { nll: -0.5, stderr: Some(0.0) }));
+        assert_eq!(
+            paired_difference(&first, &second),
+            Some(PairedDifference {
+                nll: -0.5,
+                stderr: Some(0.0)
+            })
+        );
         assert_eq!(paired_difference(&first, &second[..2]), None);
         assert_eq!(paired_difference(&first[..1], &[score("x", 2, 1.0)]), None);
     }
 
     #[test]
     fn the_error_is_that_of_the_ratio() {
-        let score = |tokens: u64, nll: f64| DocumentScore { id: String::new(), tokens, nll };
+        let score = |tokens: u64, nll: f64| DocumentScore {
+            id: String::new(),
+            tokens,
+            nll,
+        };
         let total = summarise(&[score(2, 4.0), score(4, 6.0), score(0, 0.0)]).unwrap();
         assert_eq!((total.documents, total.tokens), (2, 6));
         let r = 10.0f64 / 6.0;

@@ -45,7 +45,9 @@ impl Classed for StoreError {
 
 /// An input or output error, which may carry a store's error.
 fn io_class(error: &std::io::Error) -> JobErrorKind {
-    let carried = error.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());
+    let carried = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<StoreError>());
     match carried {
         Some(error) => error.class(),
         None if error.kind() == std::io::ErrorKind::NotFound => JobErrorKind::BadInput,
@@ -97,7 +99,9 @@ impl Classed for EvaluateError {
 impl Classed for MergeError {
     fn class(&self) -> JobErrorKind {
         match self {
-            MergeError::Config(_) | MergeError::Parameter { .. } | MergeError::Memory { .. } => JobErrorKind::Config,
+            MergeError::Config(_) | MergeError::Parameter { .. } | MergeError::Memory { .. } => {
+                JobErrorKind::Config
+            }
             MergeError::Occupied { .. } => JobErrorKind::Config,
             MergeError::Unavailable { .. } => JobErrorKind::Unavailable,
             MergeError::Read { source, .. } | MergeError::Write { source, .. } => io_class(source),

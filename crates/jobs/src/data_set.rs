@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tributary_data::{Columns, Document, Format, Source, Split, TokenizeOptions, Tokenizer, tokenize};
 use tributary_pipeline::{
-    DIRECTORY_KIND, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, PlanContext, Problem, ResolvedInput,
+    DIRECTORY_KIND, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, PlanContext, Problem,
+    ResolvedInput,
 };
 
 use crate::blame::Blame;
@@ -53,7 +54,8 @@ fn default_held_out() -> u16 {
 impl DataSet {
     /// The records, in order.
     pub(crate) fn open(&self, input: &ResolvedInput) -> Result<Source, JobError> {
-        let mut source = Source::new(input.root.clone(), input.path.clone()).with_columns(self.columns.clone());
+        let mut source =
+            Source::new(input.root.clone(), input.path.clone()).with_columns(self.columns.clone());
         source.format = self.format;
         source.separator = self.separator.clone();
         Ok(source)
@@ -82,12 +84,22 @@ pub(crate) fn check(field: &str, sets: &[DataSet], plan: &PlanContext<'_>) -> Ve
             problems.push(Problem::new(format!("{field}.{index}.held_out"), message));
         }
         if set.split == Split::HeldOut && set.held_out == 0 {
-            problems.push(Problem::new(format!("{field}.{index}.held_out"), "nothing is held out").help("hold out some, for instance 50 of 1000"));
+            problems.push(
+                Problem::new(format!("{field}.{index}.held_out"), "nothing is held out")
+                    .help("hold out some, for instance 50 of 1000"),
+            );
         }
-        let Some(input) = plan.input(&format!("{field}.{index}.source")) else { continue };
+        let Some(input) = plan.input(&format!("{field}.{index}.source")) else {
+            continue;
+        };
         let place = format!("{field}.{index}.source");
         let first = set.open(input).and_then(|source| {
-            let first = source.records().blame("it cannot be read")?.next().transpose().blame("its first record is malformed")?;
+            let first = source
+                .records()
+                .blame("it cannot be read")?
+                .next()
+                .transpose()
+                .blame("its first record is malformed")?;
             first.ok_or_else(|| JobError::bad_input("it holds no record"))
         });
         if let Err(error) = first {
@@ -109,11 +121,17 @@ pub(crate) fn documents(
 ) -> Result<Vec<Document>, JobError> {
     let doing = || format!("reading {}", input.reference);
     let records = set.open(input)?.records().blame(doing())?;
-    let limit = set.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = set
+        .limit
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let records = set.split.filter(records, set.held_out).take(limit);
     let documents = tokenize(records, tokenizer, options).blame(doing())?;
     if documents.is_empty() {
-        let message = format!("{}: no document on the side `{}` of the split", doing(), side(set.split));
+        let message = format!(
+            "{}: no document on the side `{}` of the split",
+            doing(),
+            side(set.split)
+        );
         return Err(JobError::bad_input(message));
     }
     Ok(documents)
@@ -130,7 +148,12 @@ pub(crate) fn all_documents(
     let mut all = Vec::new();
     for (index, set) in sets.iter().enumerate() {
         context.cancellation.check()?;
-        all.append(&mut documents(set, context.input(&format!("{field}.{index}.source"))?, tokenizer, options)?);
+        all.append(&mut documents(
+            set,
+            context.input(&format!("{field}.{index}.source"))?,
+            tokenizer,
+            options,
+        )?);
     }
     Ok(all)
 }

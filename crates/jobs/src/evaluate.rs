@@ -9,11 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tributary_data::{Document, TokenizeOptions, Tokenizer};
-use tributary_evaluate::{DocumentScore, EvaluateError, Likelihood, LikelihoodOptions, likelihood, paired_difference};
+use tributary_evaluate::{
+    DocumentScore, EvaluateError, Likelihood, LikelihoodOptions, likelihood, paired_difference,
+};
 use tributary_model::{Decoder, Device, load_config};
 use tributary_pipeline::{
-    Estimate, Figure, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome, OutputDeclaration, PlanContext,
-    Problem, ResolvedInput, Score, TypedJob,
+    Estimate, Figure, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome,
+    OutputDeclaration, PlanContext, Problem, ResolvedInput, Score, TypedJob,
 };
 use tributary_train::STATE_KIND;
 
@@ -102,7 +104,8 @@ impl TypedJob for Evaluate {
     type Settings = EvaluateSettings;
     const KIND: &'static str = "evaluate";
     const VERSION: u32 = 1;
-    const SUMMARY: &'static str = "Measures models on texts: negative log-likelihood and perplexity with standard errors.";
+    const SUMMARY: &'static str =
+        "Measures models on texts: negative log-likelihood and perplexity with standard errors.";
     const EXAMPLE: &'static str = "- id: scores
   job: evaluate
   with:
@@ -121,7 +124,11 @@ impl TypedJob for Evaluate {
             InputDeclaration::new(format!("models.{index}"), &[MODEL_KIND, STATE_KIND], model).named()
         };
         let mut inputs: Vec<InputDeclaration> = settings.models.iter().enumerate().map(model).collect();
-        inputs.extend(data_set::declare("data", &settings.data).into_iter().map(InputDeclaration::named));
+        inputs.extend(
+            data_set::declare("data", &settings.data)
+                .into_iter()
+                .map(InputDeclaration::named),
+        );
         inputs
     }
 
@@ -134,7 +141,10 @@ impl TypedJob for Evaluate {
 
     fn check(&self, settings: &EvaluateSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
         let mut problems = data_set::check("data", &settings.data, plan);
-        for (field, is_empty) in [("models", settings.models.is_empty()), ("metrics", settings.metrics.is_empty())] {
+        for (field, is_empty) in [
+            ("models", settings.models.is_empty()),
+            ("metrics", settings.metrics.is_empty()),
+        ] {
             if is_empty {
                 problems.push(Problem::new(field, "nothing is listed").help("list at least one"));
             }
@@ -161,8 +171,15 @@ impl TypedJob for Evaluate {
     }
 
     fn estimate(&self, settings: &EvaluateSettings, _: &PlanContext<'_>) -> Option<Estimate> {
-        let note = format!("{} model(s) on {} data set(s)", settings.models.len(), settings.data.len());
-        Some(Estimate { note: Some(note), ..Estimate::default() })
+        let note = format!(
+            "{} model(s) on {} data set(s)",
+            settings.models.len(),
+            settings.data.len()
+        );
+        Some(Estimate {
+            note: Some(note),
+            ..Estimate::default()
+        })
     }
 
     fn run(&self, settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
@@ -172,20 +189,30 @@ impl TypedJob for Evaluate {
 
 fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
     let device: Device = context.device.parse().blame("choosing the device")?;
-    let models = labels(&settings.models, |index| context.input(&format!("models.{index}")))?;
+    let models = labels(&settings.models, |index| {
+        context.input(&format!("models.{index}"))
+    })?;
     let mut cells = Vec::new();
     for (index, name) in models.iter().enumerate() {
         cells.extend(model_cells(settings, context, index, name, device)?);
     }
     let columns = settings.data.len();
     write(settings, context, &cells)?;
-    let scores = settings.metrics.iter().flat_map(|metric| cells.iter().map(|cell| score(*metric, cell)));
-    let mut outcome = Outcome::default().figure(Figure::Scores { scores: scores.collect() });
+    let scores = settings
+        .metrics
+        .iter()
+        .flat_map(|metric| cells.iter().map(|cell| score(*metric, cell)));
+    let mut outcome = Outcome::default().figure(Figure::Scores {
+        scores: scores.collect(),
+    });
     if models.len() > 1 {
         outcome = outcome.figure(differences(&models, columns, &cells));
     }
     let tokens: u64 = cells.iter().map(|cell| cell.total.tokens).sum();
-    Ok(outcome.fact("models", models.len()).fact("data_sets", columns).fact("tokens", tokens))
+    Ok(outcome
+        .fact("models", models.len())
+        .fact("data_sets", columns)
+        .fact("tokens", tokens))
 }
 
 /// A name for each model: its label, and the whole reference where two have the same.
@@ -201,7 +228,11 @@ fn labels<'a>(
             InputRef::Step { output, .. } if output != "model" => format!("{label}.{output}"),
             _ => label,
         };
-        let name = if seen.contains(&name) { format!("{name} ({})", index + 1) } else { name };
+        let name = if seen.contains(&name) {
+            format!("{name} ({})", index + 1)
+        } else {
+            name
+        };
         seen.insert(name.clone());
         names.push(name);
     }
@@ -237,7 +268,8 @@ fn model_cells(
             Some(loaded) => loaded,
             None => {
                 let decoder = Decoder::load(&input.directory()?, device).blame(format!("loading {name}"))?;
-                let tokenizer = Tokenizer::load(&input.folder()?).blame(format!("loading the tokenizer of {name}"))?;
+                let tokenizer =
+                    Tokenizer::load(&input.folder()?).blame(format!("loading the tokenizer of {name}"))?;
                 loaded.insert((decoder, tokenizer))
             }
         };
@@ -258,7 +290,11 @@ fn measure(
 ) -> Result<Cell, JobError> {
     let input = context.input(&format!("data.{column}.source"))?;
     let data = set.label(input).to_owned();
-    let how = TokenizeOptions { add_eos: tokenizer.eos().is_some(), completion_only: true, ..TokenizeOptions::default() };
+    let how = TokenizeOptions {
+        add_eos: tokenizer.eos().is_some(),
+        completion_only: true,
+        ..TokenizeOptions::default()
+    };
     let documents: Vec<Document> = data_set::documents(set, input, tokenizer, &how)?;
     let most = decoder.config().max_positions.min(2048);
     let options = LikelihoodOptions {
@@ -268,7 +304,9 @@ fn measure(
     let mut before = None;
     let scored = likelihood(decoder, &documents, &options, &mut |done, all| {
         if before.is_none() {
-            context.progress.begin(&format!("{name} on {data}"), Some(all), "tokens");
+            context
+                .progress
+                .begin(&format!("{name} on {data}"), Some(all), "tokens");
         }
         context.progress.advance(done.min(all) - before.unwrap_or(0));
         before = Some(done.min(all));
@@ -279,9 +317,22 @@ fn measure(
         other => other.blame(format!("measuring {name} on {data}"))?,
     };
     context.progress.metric(&data, scored.total.nll);
-    let finite = |scores: Vec<f32>| scores.into_iter().map(|score| (!score.is_nan()).then_some(score)).collect();
-    let tokens = settings.per_token.then(|| scored.tokens.into_iter().map(finite).collect());
-    Ok(Cell { model: name.to_owned(), data, total: scored.total, documents: scored.documents, tokens })
+    let finite = |scores: Vec<f32>| {
+        scores
+            .into_iter()
+            .map(|score| (!score.is_nan()).then_some(score))
+            .collect()
+    };
+    let tokens = settings
+        .per_token
+        .then(|| scored.tokens.into_iter().map(finite).collect());
+    Ok(Cell {
+        model: name.to_owned(),
+        data,
+        total: scored.total,
+        documents: scored.documents,
+        tokens,
+    })
 }
 
 fn score(metric: Metric, cell: &Cell) -> Score {
@@ -311,10 +362,15 @@ fn differences(models: &[String], columns: usize, cells: &[Cell]) -> Figure {
                 None => "other tokens".to_owned(),
             }
         });
-        std::iter::once(models[model].clone()).chain(differences).collect()
+        std::iter::once(models[model].clone())
+            .chain(differences)
+            .collect()
     };
     Figure::Table {
-        title: format!("Difference from {} in nats a token, paired by document", models[0]),
+        title: format!(
+            "Difference from {} in nats a token, paired by document",
+            models[0]
+        ),
         columns: std::iter::once("model".to_owned()).chain(data).collect(),
         rows: (1..models.len()).map(row).collect(),
     }
@@ -322,9 +378,14 @@ fn differences(models: &[String], columns: usize, cells: &[Cell]) -> Figure {
 
 fn write(settings: &EvaluateSettings, context: &JobContext, cells: &[Cell]) -> Result<(), JobError> {
     let bug = |error: serde_json::Error| JobError::bug(error.to_string());
-    let totals: Vec<_> = cells.iter().map(|cell| json!({"model": cell.model, "data": cell.data, "nll": cell.total})).collect();
+    let totals: Vec<_> = cells
+        .iter()
+        .map(|cell| json!({"model": cell.model, "data": cell.data, "nll": cell.total}))
+        .collect();
     let document = json!({"context": settings.context, "scores": totals});
-    context.publication.put(SCORES_FILE, serde_json::to_vec_pretty(&document).map_err(bug)?)?;
+    context
+        .publication
+        .put(SCORES_FILE, serde_json::to_vec_pretty(&document).map_err(bug)?)?;
     let mut lines = Vec::new();
     for cell in cells {
         for (index, scored) in cell.documents.iter().enumerate() {

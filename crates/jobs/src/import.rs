@@ -11,12 +11,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tributary_pipeline::{
-    DIRECTORY_KIND, Estimate, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, JobErrorKind, MODEL_KIND, Outcome,
-    OutputDeclaration, PlanContext, Problem, ResolvedInput, TypedJob,
+    DIRECTORY_KIND, Estimate, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, JobErrorKind,
+    MODEL_KIND, Outcome, OutputDeclaration, PlanContext, Problem, ResolvedInput, TypedJob,
 };
-use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError};
+use tributary_store::{
+    Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError,
+};
 use tributary_tensorfile::{
-    Checkpoint, DType, Directory, Foreign, LocalDirectory, ModelLayout, TensorFileError, TensorSpec, from_f32, to_f32,
+    Checkpoint, DType, Directory, Foreign, LocalDirectory, ModelLayout, TensorFileError, TensorSpec,
+    from_f32, to_f32,
 };
 
 pub use tributary_tensorfile::DEFAULT_SHARD_BYTES;
@@ -35,7 +38,10 @@ pub struct ImportSettings {
 
 impl Default for ImportSettings {
     fn default() -> Self {
-        Self { dtype: None, shard_bytes: DEFAULT_SHARD_BYTES }
+        Self {
+            dtype: None,
+            shard_bytes: DEFAULT_SHARD_BYTES,
+        }
     }
 }
 
@@ -95,14 +101,26 @@ pub fn import(
     let draft = model.draft(source, settings, dtype)?;
     if let Some(artifact) = Artifact::try_open(out)? {
         let manifest = artifact.manifest();
-        if manifest.inputs == draft.inputs && manifest.settings == draft.settings && manifest.producer == draft.producer {
-            return Ok(Imported { artifact, cached: true });
+        if manifest.inputs == draft.inputs
+            && manifest.settings == draft.settings
+            && manifest.producer == draft.producer
+        {
+            return Ok(Imported {
+                artifact,
+                cached: true,
+            });
         }
-        return Err(ImportError::Occupied { at: out.url(), digest: manifest.digest() });
+        return Err(ImportError::Occupied {
+            at: out.url(),
+            digest: manifest.digest(),
+        });
     }
     let publication = Publication::begin(out);
     write(&model, dtype, settings.shard_bytes, &publication, progress)?;
-    Ok(Imported { artifact: publication.commit(draft)?, cached: false })
+    Ok(Imported {
+        artifact: publication.commit(draft)?,
+        cached: false,
+    })
 }
 
 /// Writes everything of a model but the manifest.
@@ -117,16 +135,24 @@ fn write(
     for (name, bytes) in model.files(dtype)? {
         publication.put(&name, bytes)?;
     }
-    let mut position = ImportProgress { bytes: 0, total: layout.total_bytes() };
+    let mut position = ImportProgress {
+        bytes: 0,
+        total: layout.total_bytes(),
+    };
     for shard in &layout.shards {
         let mut object = publication.writer(&shard.file)?;
-        let fail = |source| TensorFileError::Write { file: publication.store().describe(&shard.file), source };
+        let fail = |source| TensorFileError::Write {
+            file: publication.store().describe(&shard.file),
+            source,
+        };
         object.write_all(&shard.header).map_err(fail)?;
         for placed in &shard.tensors {
-            model.write(&placed.spec, &mut object).map_err(|error| match error {
-                WriteError::Source(error) => error,
-                WriteError::Sink(source) => fail(source),
-            })?;
+            model
+                .write(&placed.spec, &mut object)
+                .map_err(|error| match error {
+                    WriteError::Source(error) => error,
+                    WriteError::Sink(source) => fail(source),
+                })?;
             position.bytes += placed.spec.bytes();
             progress(position);
         }
@@ -179,7 +205,10 @@ impl Model {
     fn specs(&self, dtype: Option<DType>) -> Vec<TensorSpec> {
         match self {
             Self::Foreign(foreign) => {
-                let cast = |spec: &TensorSpec| TensorSpec { dtype: dtype.unwrap_or(DType::F32), ..spec.clone() };
+                let cast = |spec: &TensorSpec| TensorSpec {
+                    dtype: dtype.unwrap_or(DType::F32),
+                    ..spec.clone()
+                };
                 foreign.tensors.iter().map(cast).collect()
             }
             Self::Directory(_, checkpoint) => checkpoint
@@ -187,7 +216,11 @@ impl Model {
                 .iter()
                 .map(|tensor| TensorSpec {
                     name: tensor.name.clone(),
-                    dtype: if tensor.dtype.is_float() { dtype.unwrap_or(tensor.dtype) } else { tensor.dtype },
+                    dtype: if tensor.dtype.is_float() {
+                        dtype.unwrap_or(tensor.dtype)
+                    } else {
+                        tensor.dtype
+                    },
                     shape: tensor.shape.clone(),
                 })
                 .collect(),
@@ -197,7 +230,11 @@ impl Model {
     /// Everything beside the tensors.
     fn files(&self, dtype: Option<DType>) -> Result<Vec<(String, Vec<u8>)>, ImportError> {
         let named = |config: &mut Value, dtype: DType| {
-            let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
+            let key = if config.get("dtype").is_some() {
+                "dtype"
+            } else {
+                "torch_dtype"
+            };
             config[key] = json!(dtype.torch_name());
         };
         let pretty = |config: &Value| {
@@ -216,14 +253,17 @@ impl Model {
             Self::Directory(directory, _) => {
                 let mut files = Vec::new();
                 for name in directory.list()? {
-                    let text = [".json", ".txt", ".model", ".jinja", ".md"].iter().any(|ending| name.ends_with(ending));
+                    let text = [".json", ".txt", ".model", ".jinja", ".md"]
+                        .iter()
+                        .any(|ending| name.ends_with(ending));
                     if !text || name == ModelLayout::INDEX_FILE || name == tributary_store::MANIFEST {
                         continue;
                     }
                     let mut bytes = directory.read_small(&name, MAX_TEXT_BYTES)?.unwrap_or_default();
                     if let (Some(dtype), "config.json") = (dtype, name.as_str()) {
-                        let mut config: Value = serde_json::from_slice(&bytes)
-                            .map_err(|error| ImportError::Settings(format!("{}/config.json: {error}", directory.describe())))?;
+                        let mut config: Value = serde_json::from_slice(&bytes).map_err(|error| {
+                            ImportError::Settings(format!("{}/config.json: {error}", directory.describe()))
+                        })?;
                         named(&mut config, dtype);
                         bytes = pretty(&config);
                     }
@@ -237,12 +277,18 @@ impl Model {
     fn write(&self, spec: &TensorSpec, sink: &mut dyn Write) -> Result<(), WriteError> {
         match self {
             Self::Foreign(foreign) => {
-                let index = foreign.tensors.iter().position(|tensor| tensor.name == spec.name).unwrap_or(usize::MAX);
+                let index = foreign
+                    .tensors
+                    .iter()
+                    .position(|tensor| tensor.name == spec.name)
+                    .unwrap_or(usize::MAX);
                 let values = foreign.read_f32(index)?;
                 write_values(&values, spec.dtype, sink)
             }
             Self::Directory(_, checkpoint) => {
-                let Some(tensor) = checkpoint.get(&spec.name) else { return Ok(()) };
+                let Some(tensor) = checkpoint.get(&spec.name) else {
+                    return Ok(());
+                };
                 /// Bytes moved at a time.
                 const BLOCK: u64 = 16 << 20;
                 let mut at = 0;
@@ -269,12 +315,21 @@ impl Model {
             Self::Foreign(foreign) => foreign.format,
             Self::Directory(..) => "Hugging Face directory",
         };
-        let parameters: u64 = specs.iter().filter(|spec| spec.dtype.is_float()).map(|spec| spec.elements() as u64).sum();
+        let parameters: u64 = specs
+            .iter()
+            .filter(|spec| spec.dtype.is_float())
+            .map(|spec| spec.elements() as u64)
+            .sum();
         let facts = json!({"format": format, "parameters": parameters, "tensors": specs.len()});
         facts.as_object().cloned().unwrap_or_default()
     }
 
-    fn draft(&self, source: &Path, settings: &ImportSettings, dtype: Option<DType>) -> Result<ManifestDraft, ImportError> {
+    fn draft(
+        &self,
+        source: &Path,
+        settings: &ImportSettings,
+        dtype: Option<DType>,
+    ) -> Result<ManifestDraft, ImportError> {
         let digest = match self {
             Self::Foreign(_) => digest_file(source)?,
             Self::Directory(directory, _) => {
@@ -286,10 +341,17 @@ impl Model {
                 all.finalize().to_hex().to_string()
             }
         };
-        let output = OutputEntry { kind: "model".into(), path: String::new() };
+        let output = OutputEntry {
+            kind: "model".into(),
+            path: String::new(),
+        };
         Ok(ManifestDraft {
             kind: "model".into(),
-            inputs: vec![Lineage { name: "source".into(), kind: "file".into(), digest }],
+            inputs: vec![Lineage {
+                name: "source".into(),
+                kind: "file".into(),
+                digest,
+            }],
             settings: serde_json::to_value(settings).unwrap_or_default(),
             outputs: BTreeMap::from([("model".to_owned(), output)]),
             facts: self.facts(dtype),
@@ -316,7 +378,10 @@ fn write_values(values: &[f32], dtype: DType, sink: &mut dyn Write) -> Result<()
 }
 
 fn digest_file(path: &Path) -> Result<String, ImportError> {
-    let fail = |source| TensorFileError::Read { file: path.display().to_string(), source };
+    let fail = |source| TensorFileError::Read {
+        file: path.display().to_string(),
+        source,
+    };
     let mut file = std::fs::File::open(path).map_err(fail)?;
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0; 8 << 20];
@@ -351,13 +416,21 @@ fn default_shard_bytes() -> u64 {
 pub struct Import;
 
 impl Import {
-    fn open(settings: &ImportStepSettings, input: &ResolvedInput) -> Result<(Model, Option<DType>), JobError> {
+    fn open(
+        settings: &ImportStepSettings,
+        input: &ResolvedInput,
+    ) -> Result<(Model, Option<DType>), JobError> {
         let Some(path) = input.local_path() else {
-            let message = format!("{} is not on this machine; copy it here first, or name it as a model where one is read", input.reference);
+            let message = format!(
+                "{} is not on this machine; copy it here first, or name it as a model where one is read",
+                input.reference
+            );
             return Err(JobError::config(message));
         };
-        let opened = Model::open(&path).and_then(|model| Ok((model, settings.dtype.as_deref().map(parse_dtype).transpose()?)));
-        opened.map_err(|error| JobError::caused(error.class(), format!("importing {}", input.reference), error))
+        let opened = Model::open(&path)
+            .and_then(|model| Ok((model, settings.dtype.as_deref().map(parse_dtype).transpose()?)));
+        opened
+            .map_err(|error| JobError::caused(error.class(), format!("importing {}", input.reference), error))
     }
 }
 
@@ -375,15 +448,21 @@ impl TypedJob for Import {
     type Settings = ImportStepSettings;
     const KIND: &'static str = "import";
     const VERSION: u32 = VERSION;
-    const SUMMARY: &'static str = "Takes over a model from a GGUF file, a llama2.c checkpoint or a Hugging Face directory.";
-    const EXAMPLE: &'static str = "- id: base\n  job: import\n  with: {source: models/SmolLM2-135M-Instruct.Q4_1.gguf}\n";
+    const SUMMARY: &'static str =
+        "Takes over a model from a GGUF file, a llama2.c checkpoint or a Hugging Face directory.";
+    const EXAMPLE: &'static str =
+        "- id: base\n  job: import\n  with: {source: models/SmolLM2-135M-Instruct.Q4_1.gguf}\n";
 
     fn is_seeded(&self, _: &ImportStepSettings) -> bool {
         false
     }
 
     fn inputs(&self, settings: &ImportStepSettings) -> Vec<InputDeclaration> {
-        vec![InputDeclaration::new("source", &[FILE_KIND, DIRECTORY_KIND, MODEL_KIND], &settings.source)]
+        vec![InputDeclaration::new(
+            "source",
+            &[FILE_KIND, DIRECTORY_KIND, MODEL_KIND],
+            &settings.source,
+        )]
     }
 
     fn outputs(&self, _: &ImportStepSettings) -> Vec<OutputDeclaration> {
@@ -410,7 +489,10 @@ impl TypedJob for Import {
     fn estimate(&self, settings: &ImportStepSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
         let (model, dtype) = Self::open(settings, plan.input("source")?).ok()?;
         let bytes = model.specs(dtype).iter().map(TensorSpec::bytes).sum();
-        Some(Estimate { bytes_written: Some(bytes), ..Estimate::default() })
+        Some(Estimate {
+            bytes_written: Some(bytes),
+            ..Estimate::default()
+        })
     }
 
     fn run(&self, settings: &ImportStepSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
@@ -419,11 +501,22 @@ impl TypedJob for Import {
         context.progress.begin("importing", Some(total), "bytes");
         let before = std::cell::Cell::new(0);
         let progress = |position: ImportProgress| {
-            context.progress.advance(position.bytes.saturating_sub(before.replace(position.bytes)));
+            context
+                .progress
+                .advance(position.bytes.saturating_sub(before.replace(position.bytes)));
         };
-        write(&model, dtype, settings.shard_bytes, &context.publication, &progress)
-            .map_err(|error| JobError::caused(error.class(), format!("importing {}", settings.source), error))?;
-        Ok(Outcome { facts: model.facts(dtype), ..Outcome::default() })
+        write(
+            &model,
+            dtype,
+            settings.shard_bytes,
+            &context.publication,
+            &progress,
+        )
+        .map_err(|error| JobError::caused(error.class(), format!("importing {}", settings.source), error))?;
+        Ok(Outcome {
+            facts: model.facts(dtype),
+            ..Outcome::default()
+        })
     }
 }
 
@@ -436,7 +529,12 @@ mod tests {
     #[test]
     fn a_directory_is_taken_over_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
-        TinyModel { shard_bytes: 40_000, ..TinyModel::default() }.write(&folder.path().join("in"), 1).unwrap();
+        TinyModel {
+            shard_bytes: 40_000,
+            ..TinyModel::default()
+        }
+        .write(&folder.path().join("in"), 1)
+        .unwrap();
         let out = Store::open(folder.path().join("out").to_str().unwrap()).unwrap();
         let settings = ImportSettings::default();
         let source = folder.path().join("in");
@@ -445,11 +543,20 @@ mod tests {
         let before = Checkpoint::open(&LocalDirectory::new(&source)).unwrap();
         let after = Checkpoint::open(&out.directory()).unwrap();
         for tensor in before.tensors() {
-            assert_eq!(before.read(tensor).unwrap(), after.read(after.get(&tensor.name).unwrap()).unwrap());
+            assert_eq!(
+                before.read(tensor).unwrap(),
+                after.read(after.get(&tensor.name).unwrap()).unwrap()
+            );
         }
         assert!(import(&source, &out, &settings, &|_| {}).unwrap().cached);
-        let half = ImportSettings { dtype: Some("bfloat16".into()), ..settings };
-        assert!(matches!(import(&source, &out, &half, &|_| {}), Err(ImportError::Occupied { .. })));
+        let half = ImportSettings {
+            dtype: Some("bfloat16".into()),
+            ..settings
+        };
+        assert!(matches!(
+            import(&source, &out, &half, &|_| {}),
+            Err(ImportError::Occupied { .. })
+        ));
         let out = Store::open("memory:///jobs-import/half").unwrap();
         import(&source, &out, &half, &|_| {}).unwrap();
         let halved = Checkpoint::open(&out.directory()).unwrap();
@@ -462,13 +569,18 @@ mod tests {
     fn what_cannot_be_imported_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let out = Store::open("memory:///jobs-import/bad").unwrap();
-        let fail = |source: &Path, settings: &ImportSettings| import(source, &out, settings, &|_| {}).unwrap_err().to_string();
+        let fail = |source: &Path, settings: &ImportSettings| {
+            import(source, &out, settings, &|_| {}).unwrap_err().to_string()
+        };
         let settings = ImportSettings::default();
         assert!(fail(&folder.path().join("none.gguf"), &settings).contains("none.gguf"));
         assert!(fail(folder.path(), &settings).contains("holds neither model.safetensors"));
         std::fs::write(folder.path().join("x.txt"), "text").unwrap();
         assert!(fail(&folder.path().join("x.txt"), &settings).contains("neither GGUF"));
-        let wrong = ImportSettings { dtype: Some("int4".into()), ..settings };
+        let wrong = ImportSettings {
+            dtype: Some("int4".into()),
+            ..settings
+        };
         assert!(fail(folder.path(), &wrong).contains("float32, bfloat16, float16"));
     }
 }

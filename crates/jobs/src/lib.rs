@@ -18,19 +18,26 @@ pub use blame::Blame;
 pub use data_set::{DATA_SET_KIND, DataSet};
 pub use evaluate::{Evaluate, EvaluateSettings, Metric};
 pub use import::{
-    DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported, import,
+    DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported,
+    import,
 };
 pub use merge::{Merge, MergeSettings, MergedModel};
 pub use synth::{Synth, SynthSettings};
 pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};
 pub use train_lm::{
-    BatchSettings, CheckpointSettings, LossOn, NewModel, OptimizerSettings, Publish, SaveDtype, ScheduleSettings, StartSettings,
-    TrainLm, TrainLmSettings, ValidationSettings,
+    BatchSettings, CheckpointSettings, LossOn, NewModel, OptimizerSettings, Publish, SaveDtype,
+    ScheduleSettings, StartSettings, TrainLm, TrainLmSettings, ValidationSettings,
 };
 
 use tributary_pipeline::Registry;
 
 /// Every job kind of this program.
 pub fn registry() -> Registry {
-    Registry::new().with(Import).with(Synth).with(TrainTokenizer).with(TrainLm).with(Evaluate).with(Merge)
+    Registry::new()
+        .with(Import)
+        .with(Synth)
+        .with(TrainTokenizer)
+        .with(TrainLm)
+        .with(Evaluate)
+        .with(Merge)
 }

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tributary_data::{Record, Tokenizer};
-use tributary_pipeline::{InputDeclaration, JobContext, JobError, Outcome, OutputDeclaration, PlanContext, Problem, TypedJob};
+use tributary_pipeline::{
+    InputDeclaration, JobContext, JobError, Outcome, OutputDeclaration, PlanContext, Problem, TypedJob,
+};
 
 use crate::blame::Blame;
 use crate::data_set::{self, DataSet};
@@ -31,7 +33,9 @@ fn default_vocab_size() -> u32 {
 }
 
 fn default_special() -> Vec<String> {
-    ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned).to_vec()
+    ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// The job kind `train.tokenizer`.
@@ -61,11 +65,18 @@ impl TypedJob for TrainTokenizer {
         let mut problems = data_set::check("data", &settings.data, plan);
         let least = 256 + settings.special.len();
         if (settings.vocab_size as usize) < least {
-            let message = format!("{} has no room for {} special tokens and 256 bytes", settings.vocab_size, settings.special.len());
+            let message = format!(
+                "{} has no room for {} special tokens and 256 bytes",
+                settings.vocab_size,
+                settings.special.len()
+            );
             problems.push(Problem::new("vocab_size", message).help(format!("at least {least}")));
         }
         if settings.special.is_empty() {
-            problems.push(Problem::new("special", "a text needs a token that ends it").help("leave `special` out for the usual three"));
+            problems.push(
+                Problem::new("special", "a text needs a token that ends it")
+                    .help("leave `special` out for the usual three"),
+            );
         }
         problems
     }
@@ -78,7 +89,9 @@ impl TypedJob for TrainTokenizer {
             let doing = || format!("reading {}", input.reference);
             context.progress.begin(&doing(), None, "records");
             let records = set.open(input)?.records().blame(doing())?;
-            let limit = set.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+            let limit = set
+                .limit
+                .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
             for record in set.split.filter(records, set.held_out).take(limit) {
                 add_texts(record.blame(doing())?, &mut texts);
                 context.progress.advance(1);
@@ -93,7 +106,9 @@ impl TypedJob for TrainTokenizer {
         for (name, bytes) in tokenizer.to_files() {
             context.publication.put(&name, bytes)?;
         }
-        Ok(Outcome::default().fact("vocab_size", tokenizer.vocab_size()).fact("bytes_read", bytes))
+        Ok(Outcome::default()
+            .fact("vocab_size", tokenizer.vocab_size())
+            .fact("bytes_read", bytes))
     }
 }
 

@@ -26,7 +26,13 @@ impl TokenBatch {
     ///
     /// # Errors
     /// [`ModelError::Input`] if the lengths disagree.
-    pub fn packed(rows: usize, len: usize, tokens: Vec<u32>, segments: &[u32], targets: Vec<i64>) -> Result<Self> {
+    pub fn packed(
+        rows: usize,
+        len: usize,
+        tokens: Vec<u32>,
+        segments: &[u32],
+        targets: Vec<i64>,
+    ) -> Result<Self> {
         let count = rows * len;
         if tokens.len() != count || segments.len() != count || targets.len() != count {
             return Err(ModelError::Input(format!(
@@ -47,13 +53,26 @@ impl TokenBatch {
                 positions.push((at - start) as u32);
             }
         }
-        Ok(Self { rows, len, tokens: tokens.into(), positions, first, targets: targets.into() })
+        Ok(Self {
+            rows,
+            len,
+            tokens: tokens.into(),
+            positions,
+            first,
+            targets: targets.into(),
+        })
     }
 
     /// One document whose tokens each predict the next.
     pub fn document(tokens: &[u32]) -> Self {
         let len = tokens.len();
-        let targets = tokens.iter().skip(1).map(|&token| i64::from(token)).chain([-100]).take(len).collect();
+        let targets = tokens
+            .iter()
+            .skip(1)
+            .map(|&token| i64::from(token))
+            .chain([-100])
+            .take(len)
+            .collect();
         Self {
             rows: 1,
             len,

@@ -48,12 +48,21 @@ impl KeyValueCache {
     }
 
     /// Appends this layer's new keys and values and attends over all of them.
-    pub(crate) fn attend(&mut self, layer: usize, q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, geometry: &Geometry) -> Tensor<2> {
+    pub(crate) fn attend(
+        &mut self,
+        layer: usize,
+        q: Tensor<2>,
+        k: Tensor<2>,
+        v: Tensor<2>,
+        geometry: &Geometry,
+    ) -> Tensor<2> {
         match &mut self.layers {
             Layers::Host(layers) => attend_in_memory(&mut layers[layer], q, k, v, geometry),
             Layers::Device(layers) => {
                 let k = composed::rotated(k, geometry.kv_heads, geometry);
-                let v = v.reshape([1, geometry.len, geometry.kv_heads, geometry.head_dim]).swap_dims(1, 2);
+                let v = v
+                    .reshape([1, geometry.len, geometry.kv_heads, geometry.head_dim])
+                    .swap_dims(1, 2);
                 let (k, v) = match layers[layer].take() {
                     Some((old_k, old_v)) => (Tensor::cat(vec![old_k, k], 2), Tensor::cat(vec![old_v, v], 2)),
                     None => (k, v),

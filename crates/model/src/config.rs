@@ -168,16 +168,33 @@ impl ModelConfig {
     /// # Errors
     /// [`ModelError::Config`] saying which key is missing, wrong or unknown to this program.
     pub fn parse(json: &[u8], place: &str) -> Result<Self> {
-        let fault = |reason: String| ModelError::Config { place: place.to_owned(), reason };
-        let raw: Map<String, Value> = serde_json::from_slice(json).map_err(|error| fault(error.to_string()))?;
+        let fault = |reason: String| ModelError::Config {
+            place: place.to_owned(),
+            reason,
+        };
+        let raw: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|error| fault(error.to_string()))?;
         let keys = Keys { raw: &raw, place };
         let model_type = raw.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let family = Family::ALL.into_iter().find(|family| family.model_type() == model_type).ok_or_else(|| {
-            let known: Vec<_> = Family::ALL.iter().map(|family| family.model_type()).collect();
-            fault(format!("model_type {model_type:?} is not one of {}", known.join(", ")))
-        })?;
-        for (key, accepted) in [("hidden_act", json!("silu")), ("attention_bias", json!(false)), ("mlp_bias", json!(false))] {
-            if let Some(value) = raw.get(key) && !value.is_null() && *value != accepted {
+        let family = Family::ALL
+            .into_iter()
+            .find(|family| family.model_type() == model_type)
+            .ok_or_else(|| {
+                let known: Vec<_> = Family::ALL.iter().map(|family| family.model_type()).collect();
+                fault(format!(
+                    "model_type {model_type:?} is not one of {}",
+                    known.join(", ")
+                ))
+            })?;
+        for (key, accepted) in [
+            ("hidden_act", json!("silu")),
+            ("attention_bias", json!(false)),
+            ("mlp_bias", json!(false)),
+        ] {
+            if let Some(value) = raw.get(key)
+                && !value.is_null()
+                && *value != accepted
+            {
                 return Err(fault(format!("{key} {value} has no code; accepted: {accepted}")));
             }
         }
@@ -186,9 +203,14 @@ impl ModelConfig {
         let kv_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(heads);
         let head_dim = keys.optional_size("head_dim")?.unwrap_or(hidden_size / heads);
         if heads % kv_heads != 0 || head_dim % 2 != 0 {
-            return Err(fault(format!("{heads} heads of width {head_dim} with {kv_heads} key-value heads do not divide")));
+            return Err(fault(format!(
+                "{heads} heads of width {head_dim} with {kv_heads} key-value heads do not divide"
+            )));
         }
-        let scaling = raw.get("rope_scaling").or_else(|| raw.get("rope_parameters")).filter(|value| !value.is_null());
+        let scaling = raw
+            .get("rope_scaling")
+            .or_else(|| raw.get("rope_parameters"))
+            .filter(|value| !value.is_null());
         let theta = scaling
             .and_then(|scaling| scaling.get("rope_theta"))
             .or_else(|| raw.get("rope_theta"))
@@ -210,8 +232,14 @@ impl ModelConfig {
                 None => RopeScaling::Default,
                 Some(scaling) => parse_scaling(scaling, max_positions).map_err(fault)?,
             },
-            tied_head: raw.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
-            bos: raw.get("bos_token_id").and_then(Value::as_u64).map(|id| id as u32),
+            tied_head: raw
+                .get("tie_word_embeddings")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
+            bos: raw
+                .get("bos_token_id")
+                .and_then(Value::as_u64)
+                .map(|id| id as u32),
             eos: token_ids(raw.get("eos_token_id")),
             raw,
         })
@@ -228,7 +256,11 @@ impl ModelConfig {
     /// `config.json` for tensors stored as `torch_dtype` ("float32", "bfloat16", …).
     pub fn to_json(&self, torch_dtype: &str) -> Vec<u8> {
         let mut raw = self.raw.clone();
-        let key = if raw.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+        let key = if raw.contains_key("dtype") {
+            "dtype"
+        } else {
+            "torch_dtype"
+        };
         raw.insert(key.to_owned(), json!(torch_dtype));
         let mut bytes = serde_json::to_vec_pretty(&raw).unwrap_or_default();
         bytes.push(b'\n');
@@ -289,14 +321,22 @@ fn token_ids(value: Option<&Value>) -> Vec<u32> {
 }
 
 fn parse_scaling(scaling: &Value, max_positions: usize) -> Result<RopeScaling, String> {
-    let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str).unwrap_or("default");
+    let kind = scaling
+        .get("rope_type")
+        .or_else(|| scaling.get("type"))
+        .and_then(Value::as_str)
+        .unwrap_or("default");
     let number = |key: &str| scaling.get(key).and_then(Value::as_f64);
     let required = |key: &str| number(key).ok_or_else(|| format!("rope_scaling of type {kind} needs {key}"));
     let original = number("original_max_position_embeddings").map_or(max_positions, |size| size as usize);
     match kind {
         "default" => Ok(RopeScaling::Default),
-        "linear" => Ok(RopeScaling::Linear { factor: required("factor")? }),
-        "dynamic" => Ok(RopeScaling::Dynamic { factor: required("factor")? }),
+        "linear" => Ok(RopeScaling::Linear {
+            factor: required("factor")?,
+        }),
+        "dynamic" => Ok(RopeScaling::Dynamic {
+            factor: required("factor")?,
+        }),
         "llama3" => Ok(RopeScaling::Llama3 {
             factor: required("factor")?,
             low_frequency_factor: required("low_freq_factor")?,
@@ -305,8 +345,18 @@ fn parse_scaling(scaling: &Value, max_positions: usize) -> Result<RopeScaling, S
         }),
         "yarn" => {
             let factor = required("factor")?;
-            let magnitude = |scale: f64, weight: f64| if scale <= 1.0 { 1.0 } else { 0.1 * weight * scale.ln() + 1.0 };
-            let attention_factor = match (number("attention_factor"), number("mscale"), number("mscale_all_dim")) {
+            let magnitude = |scale: f64, weight: f64| {
+                if scale <= 1.0 {
+                    1.0
+                } else {
+                    0.1 * weight * scale.ln() + 1.0
+                }
+            };
+            let attention_factor = match (
+                number("attention_factor"),
+                number("mscale"),
+                number("mscale_all_dim"),
+            ) {
                 (Some(given), ..) => given,
                 (None, Some(one), Some(all)) => magnitude(factor, one) / magnitude(factor, all),
                 _ => magnitude(factor, 1.0),
@@ -320,6 +370,8 @@ fn parse_scaling(scaling: &Value, max_positions: usize) -> Result<RopeScaling, S
                 truncate: scaling.get("truncate").and_then(Value::as_bool).unwrap_or(true),
             })
         }
-        other => Err(format!("rope_scaling type {other:?} is not one of default, linear, dynamic, llama3, yarn")),
+        other => Err(format!(
+            "rope_scaling type {other:?} is not one of default, linear, dynamic, llama3, yarn"
+        )),
     }
 }

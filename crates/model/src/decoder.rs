@@ -27,7 +27,12 @@ impl Decoder {
     /// A decoder of these weights, which must be on `device`.
     pub fn new(config: ModelConfig, device: Device, weights: Weights) -> Self {
         let rotary = Rotary::new(&config);
-        Self { config, device, weights, rotary }
+        Self {
+            config,
+            device,
+            weights,
+            rotary,
+        }
     }
 
     /// A decoder with initial weights drawn from `seed`.
@@ -67,7 +72,12 @@ impl Decoder {
             Parameter::Vector(tensor) => *tensor = untracked(tensor.clone()),
             Parameter::Matrix(tensor) => *tensor = untracked(tensor.clone()),
         });
-        Self { config: self.config.clone(), device: self.device, weights, rotary: Rotary::new(&self.config) }
+        Self {
+            config: self.config.clone(),
+            device: self.device,
+            weights,
+            rotary: Rotary::new(&self.config),
+        }
     }
 
     /// Hidden states after the final normalisation, `[rows·len, width]`.
@@ -76,12 +86,24 @@ impl Decoder {
     /// [`ModelError::Input`] for a token id outside the vocabulary.
     pub fn hidden(&self, batch: &TokenBatch) -> Result<Tensor<2>> {
         batch.check(self.config.vocab_size)?;
-        let geometry = Arc::new(self.geometry(batch.rows, batch.len, batch.len, batch.first.clone(), batch.positions.clone()));
+        let geometry = Arc::new(self.geometry(
+            batch.rows,
+            batch.len,
+            batch.len,
+            batch.first.clone(),
+            batch.positions.clone(),
+        ));
         let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
         for layer in &self.weights.layers {
-            hidden = self.layer(layer, hidden, &mut |q, k, v| kernel::attention(q, k, v, &geometry));
+            hidden = self.layer(layer, hidden, &mut |q, k, v| {
+                kernel::attention(q, k, v, &geometry)
+            });
         }
-        Ok(kernel::rms_norm(hidden, self.weights.norm.clone(), self.config.norm_epsilon))
+        Ok(kernel::rms_norm(
+            hidden,
+            self.weights.norm.clone(),
+            self.config.norm_epsilon,
+        ))
     }
 
     /// Σ over the scored tokens of the negative log-likelihood in nats, shape `[1]`; differentiable.
@@ -89,7 +111,11 @@ impl Decoder {
     /// # Errors
     /// As [`Self::hidden`].
     pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor<1>> {
-        Ok(kernel::loss(self.hidden(batch)?, self.weights.head(), &batch.targets))
+        Ok(kernel::loss(
+            self.hidden(batch)?,
+            self.weights.head(),
+            &batch.targets,
+        ))
     }
 
     /// Negative log-likelihood in nats of the token after each token, `[rows·len]`, 0 where not scored.
@@ -114,10 +140,14 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::Input`] for no tokens, or an id outside the vocabulary.
     pub fn extend(&self, tokens: &[u32], cache: &mut KeyValueCache) -> Result<Vec<f32>> {
-        let outside = tokens.iter().find(|&&token| token as usize >= self.config.vocab_size);
+        let outside = tokens
+            .iter()
+            .find(|&&token| token as usize >= self.config.vocab_size);
         if let Some(token) = outside {
             let size = self.config.vocab_size;
-            return Err(ModelError::Input(format!("token {token} is outside the model's vocabulary of {size}")));
+            return Err(ModelError::Input(format!(
+                "token {token} is outside the model's vocabulary of {size}"
+            )));
         }
         if tokens.is_empty() {
             return Err(ModelError::Input("no tokens to continue: give a prompt".into()));
@@ -127,7 +157,9 @@ impl Decoder {
         let geometry = self.geometry(1, len, past + len, vec![0; len], positions);
         let mut hidden = kernel::embedding(self.weights.embedding.clone(), &Arc::from(tokens));
         for (index, layer) in self.weights.layers.iter().enumerate() {
-            hidden = self.layer(layer, hidden, &mut |q, k, v| cache.attend(index, q, k, v, &geometry));
+            hidden = self.layer(layer, hidden, &mut |q, k, v| {
+                cache.attend(index, q, k, v, &geometry)
+            });
         }
         cache.advance(len);
         let last = hidden.slice([len - 1..len, 0..self.config.hidden_size]);
@@ -154,7 +186,14 @@ impl Decoder {
         hidden + kernel::linear(kernel::swiglu(gate, up), layer.down.clone())
     }
 
-    fn geometry(&self, rows: usize, len: usize, keys: usize, first: Vec<u32>, positions: Vec<u32>) -> Geometry {
+    fn geometry(
+        &self,
+        rows: usize,
+        len: usize,
+        keys: usize,
+        first: Vec<u32>,
+        positions: Vec<u32>,
+    ) -> Geometry {
         let longest = positions.iter().copied().max().unwrap_or(0) as usize + 1;
         Geometry {
             rows,
@@ -173,12 +212,20 @@ impl Decoder {
 }
 
 fn leaf<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    if tensor.device().is_autodiff() { tensor.detach().require_grad() } else { Tensor::from_inner(tensor).require_grad() }
+    if tensor.device().is_autodiff() {
+        tensor.detach().require_grad()
+    } else {
+        Tensor::from_inner(tensor).require_grad()
+    }
 }
 
 /// The tensor outside automatic differentiation.
 pub(crate) fn untracked<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
+    if tensor.device().is_autodiff() {
+        tensor.inner()
+    } else {
+        tensor
+    }
 }
 
 /// The elements of a tensor as f32 in memory.
@@ -186,6 +233,10 @@ pub(crate) fn untracked<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
 /// # Errors
 /// [`ModelError::Input`] if the device fails to give them.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.cast(DType::F32).try_into_data().map_err(|error| ModelError::Input(format!("{error:?}")))?;
-    data.try_into_vec().map_err(|error| ModelError::Input(format!("{error:?}")))
+    let data = tensor
+        .cast(DType::F32)
+        .try_into_data()
+        .map_err(|error| ModelError::Input(format!("{error:?}")))?;
+    data.try_into_vec()
+        .map_err(|error| ModelError::Input(format!("{error:?}")))
 }

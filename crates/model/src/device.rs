@@ -52,7 +52,10 @@ impl FromStr for Device {
 
     /// `cpu`, `cuda`, `cuda:N`, or `auto`: the first GPU where there is one, else the CPU.
     fn from_str(text: &str) -> Result<Self> {
-        let missing = |reason: String| ModelError::Device { device: text.to_owned(), reason };
+        let missing = |reason: String| ModelError::Device {
+            device: text.to_owned(),
+            reason,
+        };
         match text {
             "cpu" => Ok(Self::Cpu),
             "auto" => Ok(match gpu::usable() {
@@ -104,7 +107,13 @@ mod tests {
         match gpu::usable() {
             Ok(count) => assert!(count > 0 && "cuda".parse::<Device>().unwrap() == Device::Cuda(0)),
             Err(reason) => {
-                assert!("cuda".parse::<Device>().unwrap_err().to_string().contains(&reason));
+                assert!(
+                    "cuda"
+                        .parse::<Device>()
+                        .unwrap_err()
+                        .to_string()
+                        .contains(&reason)
+                );
                 assert_eq!("auto".parse::<Device>().unwrap(), Device::Cpu);
             }
         }

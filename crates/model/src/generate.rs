@@ -49,20 +49,32 @@ pub fn generate(
     let mut cache = KeyValueCache::new(decoder.config(), decoder.device());
     let mut tokens = Vec::new();
     if options.max_new_tokens == 0 {
-        return Ok(Generated { tokens, finish: Finish::Length });
+        return Ok(Generated {
+            tokens,
+            finish: Finish::Length,
+        });
     }
     let mut logits = decoder.extend(prompt, &mut cache)?;
     loop {
         let token = options.sampling.choose(&logits, tokens.len() as u64);
         if options.stop.contains(&token) {
-            return Ok(Generated { tokens, finish: Finish::Stop });
+            return Ok(Generated {
+                tokens,
+                finish: Finish::Stop,
+            });
         }
         tokens.push(token);
         if !receive(token) {
-            return Ok(Generated { tokens, finish: Finish::Cancelled });
+            return Ok(Generated {
+                tokens,
+                finish: Finish::Cancelled,
+            });
         }
         if tokens.len() == options.max_new_tokens {
-            return Ok(Generated { tokens, finish: Finish::Length });
+            return Ok(Generated {
+                tokens,
+                finish: Finish::Length,
+            });
         }
         logits = decoder.extend(&[token], &mut cache)?;
     }

@@ -35,16 +35,26 @@ pub fn check_tensors(config: &ModelConfig, checkpoint: &Checkpoint, place: &str)
         .iter()
         .filter_map(|spec| match checkpoint.get(&spec.name) {
             None => Some(format!("{} is missing", spec.name)),
-            Some(tensor) if tensor.shape != spec.shape => {
-                Some(format!("{} has shape {:?}, expected {:?}", spec.name, tensor.shape, spec.shape))
-            }
-            Some(tensor) if !tensor.dtype.is_float() => {
-                Some(format!("{} holds {}, expected floating-point values", spec.name, tensor.dtype.name()))
-            }
+            Some(tensor) if tensor.shape != spec.shape => Some(format!(
+                "{} has shape {:?}, expected {:?}",
+                spec.name, tensor.shape, spec.shape
+            )),
+            Some(tensor) if !tensor.dtype.is_float() => Some(format!(
+                "{} holds {}, expected floating-point values",
+                spec.name,
+                tensor.dtype.name()
+            )),
             Some(_) => None,
         })
         .collect();
-    if faults.is_empty() { Ok(()) } else { Err(ModelError::Tensors { place: place.to_owned(), faults }) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(ModelError::Tensors {
+            place: place.to_owned(),
+            faults,
+        })
+    }
 }
 
 impl Decoder {
@@ -56,12 +66,16 @@ impl Decoder {
         let config = load_config(directory)?;
         let checkpoint = Checkpoint::open(directory)?;
         check_tensors(&config, &checkpoint, &directory.describe())?;
-        let weights = Weights::build(&config, &device.handle(), device.compute_dtype(), &mut |spec| {
-            match checkpoint.get(&spec.name) {
-                Some(tensor) => Ok(checkpoint.read_f32(tensor)?),
-                None => Err(ModelError::Input(format!("{} vanished", spec.name))),
-            }
-        })?;
+        let weights =
+            Weights::build(
+                &config,
+                &device.handle(),
+                device.compute_dtype(),
+                &mut |spec| match checkpoint.get(&spec.name) {
+                    Some(tensor) => Ok(checkpoint.read_f32(tensor)?),
+                    None => Err(ModelError::Input(format!("{} vanished", spec.name))),
+                },
+            )?;
         Ok(Self::new(config, device, weights))
     }
 }

@@ -17,20 +17,31 @@ pub struct Rotary {
 impl Rotary {
     /// The rotary embedding of a model.
     pub fn new(config: &ModelConfig) -> Self {
-        Self { config: config.clone(), table: Mutex::new(None) }
+        Self {
+            config: config.clone(),
+            table: Mutex::new(None),
+        }
     }
 
     /// Tables holding at least the positions `0..positions`.
     pub fn table(&self, positions: usize) -> Arc<Rotation> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         // With dynamic scaling the frequencies depend on the length, so a table serves one length only.
-        let exact = matches!(self.config.rope_scaling, RopeScaling::Dynamic { .. }) && positions > self.config.max_positions;
+        let exact = matches!(self.config.rope_scaling, RopeScaling::Dynamic { .. })
+            && positions > self.config.max_positions;
         if let Some((held, rotation)) = &*table
             && (*held == positions || (!exact && *held > positions && *held <= self.config.max_positions))
         {
             return Arc::clone(rotation);
         }
-        let held = if exact { positions } else { positions.next_power_of_two().min(self.config.max_positions).max(positions) };
+        let held = if exact {
+            positions
+        } else {
+            positions
+                .next_power_of_two()
+                .min(self.config.max_positions)
+                .max(positions)
+        };
         let rotation = Arc::new(tabulate(&self.config, held));
         *table = Some((held, Arc::clone(&rotation)));
         rotation
@@ -53,7 +64,11 @@ fn tabulate(config: &ModelConfig, positions: usize) -> Rotation {
 /// The head_dim/2 frequencies for texts of `length` tokens, and the factor on cos and sin.
 fn frequencies(config: &ModelConfig, length: usize) -> (Vec<f32>, f32) {
     let dim = config.head_dim as f64;
-    let at_base = |base: f64| -> Vec<f64> { (0..config.head_dim / 2).map(|i| base.powf(-2.0 * i as f64 / dim)).collect() };
+    let at_base = |base: f64| -> Vec<f64> {
+        (0..config.head_dim / 2)
+            .map(|i| base.powf(-2.0 * i as f64 / dim))
+            .collect()
+    };
     let plain = at_base(config.rope_theta);
     let as_f32 = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<_>>();
     match config.rope_scaling {
@@ -62,10 +77,16 @@ fn frequencies(config: &ModelConfig, length: usize) -> (Vec<f32>, f32) {
         RopeScaling::Dynamic { factor } => {
             let trained = config.max_positions as f64;
             let length = (length as f64).max(trained);
-            let base = config.rope_theta * (factor * length / trained - (factor - 1.0)).powf(dim / (dim - 2.0));
+            let base =
+                config.rope_theta * (factor * length / trained - (factor - 1.0)).powf(dim / (dim - 2.0));
             (as_f32(at_base(base)), 1.0)
         }
-        RopeScaling::Llama3 { factor, low_frequency_factor: low, high_frequency_factor: high, original_context } => {
+        RopeScaling::Llama3 {
+            factor,
+            low_frequency_factor: low,
+            high_frequency_factor: high,
+            original_context,
+        } => {
             let original = original_context as f64;
             let stretch = |frequency: f64| {
                 let wavelength = 2.0 * std::f64::consts::PI / frequency;
@@ -80,9 +101,17 @@ fn frequencies(config: &ModelConfig, length: usize) -> (Vec<f32>, f32) {
             };
             (as_f32(plain.into_iter().map(stretch).collect()), 1.0)
         }
-        RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, attention_factor, truncate } => {
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_context,
+            attention_factor,
+            truncate,
+        } => {
             let turns_at = |rotations: f64| {
-                dim * (original_context as f64 / (rotations * 2.0 * std::f64::consts::PI)).ln() / (2.0 * config.rope_theta.ln())
+                dim * (original_context as f64 / (rotations * 2.0 * std::f64::consts::PI)).ln()
+                    / (2.0 * config.rope_theta.ln())
             };
             let (mut low, mut high) = (turns_at(beta_fast), turns_at(beta_slow));
             if truncate {
@@ -96,7 +125,10 @@ fn frequencies(config: &ModelConfig, length: usize) -> (Vec<f32>, f32) {
                 let ramp = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
                 frequency / factor * ramp + frequency * (1.0 - ramp)
             };
-            (as_f32(plain.into_iter().enumerate().map(blend).collect()), attention_factor as f32)
+            (
+                as_f32(plain.into_iter().enumerate().map(blend).collect()),
+                attention_factor as f32,
+            )
         }
     }
 }
@@ -120,7 +152,10 @@ mod tests {
             assert_eq!(got.len(), expected.len());
             for (got, expected) in got.iter().zip(expected) {
                 let expected = expected.as_f64().unwrap();
-                assert!((f64::from(*got) - expected).abs() <= 3e-6 * expected.abs(), "{golden}: {got} != {expected}");
+                assert!(
+                    (f64::from(*got) - expected).abs() <= 3e-6 * expected.abs(),
+                    "{golden}: {got} != {expected}"
+                );
             }
             let expected = golden["attention_factor"].as_f64().unwrap();
             assert!((f64::from(magnitude) - expected).abs() < 1e-6);

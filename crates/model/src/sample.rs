@@ -15,7 +15,12 @@ pub struct SamplingOptions {
 
 impl Default for SamplingOptions {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -33,9 +38,17 @@ impl SamplingOptions {
         if self.temperature <= 0.0 {
             return greedy(logits);
         }
-        let mut candidates: Vec<(u32, f32)> = logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)).collect();
+        let mut candidates: Vec<(u32, f32)> = logits
+            .iter()
+            .enumerate()
+            .map(|(id, &logit)| (id as u32, logit))
+            .collect();
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        let keep = if self.top_k == 0 { candidates.len() } else { self.top_k.min(candidates.len()) };
+        let keep = if self.top_k == 0 {
+            candidates.len()
+        } else {
+            self.top_k.min(candidates.len())
+        };
         if keep < candidates.len() {
             candidates.select_nth_unstable_by(keep, order);
             candidates.truncate(keep);
@@ -96,13 +109,24 @@ mod tests {
             (0..20_000).for_each(|step| counts[options.choose(&logits, step) as usize] += 1);
             counts
         };
-        let all = counts(SamplingOptions { temperature: 1.0, ..Default::default() });
+        let all = counts(SamplingOptions {
+            temperature: 1.0,
+            ..Default::default()
+        });
         for (count, share) in all.iter().zip([0.1, 0.2, 0.5, 0.2]) {
             assert!((*count as f64 / 20_000.0 - share).abs() < 0.02, "{all:?}");
         }
-        let two = counts(SamplingOptions { temperature: 1.0, top_k: 2, ..Default::default() });
+        let two = counts(SamplingOptions {
+            temperature: 1.0,
+            top_k: 2,
+            ..Default::default()
+        });
         assert_eq!((two[0], two[3]), (0, 0));
-        let nucleus = counts(SamplingOptions { temperature: 1.0, top_p: 0.6, ..Default::default() });
+        let nucleus = counts(SamplingOptions {
+            temperature: 1.0,
+            top_p: 0.6,
+            ..Default::default()
+        });
         assert_eq!((nucleus[0], nucleus[3]), (0, 0));
         assert!(nucleus[1] > 0);
     }
@@ -110,7 +134,12 @@ mod tests {
     #[test]
     fn a_seed_fixes_every_draw() {
         let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
-        let options = SamplingOptions { temperature: 0.8, top_k: 20, top_p: 0.9, seed: 3 };
+        let options = SamplingOptions {
+            temperature: 0.8,
+            top_k: 20,
+            top_p: 0.9,
+            seed: 3,
+        };
         let first: Vec<u32> = (0..100).map(|step| options.choose(&logits, step)).collect();
         let second: Vec<u32> = (0..100).map(|step| options.choose(&logits, step)).collect();
         assert_eq!(first, second);

@@ -26,14 +26,29 @@ pub fn save(
     values: &mut dyn FnMut(&ParameterSpec) -> Result<Vec<f32>>,
 ) -> Result<()> {
     let parameters = specs(config);
-    let tensor = |spec: &ParameterSpec| TensorSpec { name: spec.name.clone(), dtype, shape: spec.shape.clone() };
-    let layout = ModelLayout::plan(&parameters.iter().map(tensor).collect::<Vec<_>>(), max_shard_bytes, &[])?;
-    publication.put(&format!("{folder}config.json"), config.to_json(dtype.torch_name().unwrap_or("float32")))?;
+    let tensor = |spec: &ParameterSpec| TensorSpec {
+        name: spec.name.clone(),
+        dtype,
+        shape: spec.shape.clone(),
+    };
+    let layout = ModelLayout::plan(
+        &parameters.iter().map(tensor).collect::<Vec<_>>(),
+        max_shard_bytes,
+        &[],
+    )?;
+    publication.put(
+        &format!("{folder}config.json"),
+        config.to_json(dtype.torch_name().unwrap_or("float32")),
+    )?;
     let mut parameters = parameters.iter();
     let mut bytes = Vec::new();
     for shard in &layout.shards {
         let path = format!("{folder}{}", shard.file);
-        let fail = |source| StoreError::Io { action: "write", at: publication.store().describe(&path), source };
+        let fail = |source| StoreError::Io {
+            action: "write",
+            at: publication.store().describe(&path),
+            source,
+        };
         let mut object = publication.writer(&path)?;
         object.write_all(&shard.header).map_err(fail)?;
         // The layout keeps the order of the specs.

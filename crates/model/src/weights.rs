@@ -60,7 +60,12 @@ pub fn specs(config: &ModelConfig) -> Vec<ParameterSpec> {
     let (width, inner) = (config.hidden_size, config.intermediate_size);
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let mut specs = Vec::new();
-    let mut add = |name: String, shape: &[usize]| specs.push(ParameterSpec { name, shape: shape.to_vec() });
+    let mut add = |name: String, shape: &[usize]| {
+        specs.push(ParameterSpec {
+            name,
+            shape: shape.to_vec(),
+        })
+    };
     add("model.embed_tokens.weight".into(), &[config.vocab_size, width]);
     for layer in 0..config.layers {
         let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
@@ -95,7 +100,10 @@ impl Weights {
         let mut specs = specs(config).into_iter();
         let mut next = || -> Result<TensorData> {
             // The calls below mirror `specs` one to one.
-            let spec = specs.next().unwrap_or(ParameterSpec { name: String::new(), shape: vec![0] });
+            let spec = specs.next().unwrap_or(ParameterSpec {
+                name: String::new(),
+                shape: vec![0],
+            });
             Ok(TensorData::new(values(&spec)?, spec.shape))
         };
         let vector = |data: TensorData| Tensor::<1>::from_data(data, device).cast(dtype);
@@ -116,8 +124,17 @@ impl Weights {
             });
         }
         let norm = vector(next()?);
-        let head = if config.tied_head { None } else { Some(matrix(next()?)) };
-        Ok(Self { embedding, layers, norm, head })
+        let head = if config.tied_head {
+            None
+        } else {
+            Some(matrix(next()?))
+        };
+        Ok(Self {
+            embedding,
+            layers,
+            norm,
+            head,
+        })
     }
 
     /// The matrix that turns hidden states into logits.
@@ -176,8 +193,15 @@ pub fn initial_values(config: &ModelConfig, spec: &ParameterSpec, seed: u64) -> 
         return vec![1.0; count];
     }
     let residual = spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
-    let deviation = 0.02 / if residual { (2.0 * config.layers as f64).sqrt() } else { 1.0 };
-    let key = spec.name.bytes().fold(crate::sample::mix(seed), |key, byte| crate::sample::mix(key ^ u64::from(byte)));
+    let deviation = 0.02
+        / if residual {
+            (2.0 * config.layers as f64).sqrt()
+        } else {
+            1.0
+        };
+    let key = spec.name.bytes().fold(crate::sample::mix(seed), |key, byte| {
+        crate::sample::mix(key ^ u64::from(byte))
+    });
     (0..count as u64)
         .map(|element| {
             let bits = crate::sample::mix(key.wrapping_add(element.wrapping_mul(0x9E37_79B9_7F4A_7C15)));

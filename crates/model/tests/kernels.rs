@@ -11,7 +11,9 @@ fn numbers(count: usize, salt: u64) -> Vec<f32> {
     let mut state = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..count)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((state >> 40) as f32 / (1u64 << 24) as f32) * 2.0 - 1.0
         })
         .collect()
@@ -19,7 +21,11 @@ fn numbers(count: usize, salt: u64) -> Vec<f32> {
 
 fn matrix(rows: usize, columns: usize, salt: u64) -> Tensor<2> {
     let device = Device::flex().autodiff();
-    Tensor::from_data(TensorData::new(numbers(rows * columns, salt), [rows, columns]), &device).require_grad()
+    Tensor::from_data(
+        TensorData::new(numbers(rows * columns, salt), [rows, columns]),
+        &device,
+    )
+    .require_grad()
 }
 
 fn vector(len: usize, salt: u64) -> Tensor<1> {
@@ -35,7 +41,10 @@ fn assert_close(what: &str, got: &[f32], expected: &[f32]) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let size = expected.iter().fold(1e-3f32, |size, value| size.max(value.abs()));
     for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
-        assert!((got - expected).abs() <= 2e-5 * size, "{what}[{at}]: {got} != {expected} (size {size})");
+        assert!(
+            (got - expected).abs() <= 2e-5 * size,
+            "{what}[{at}]: {got} != {expected} (size {size})"
+        );
     }
 }
 
@@ -49,9 +58,15 @@ fn compare(
     let run = |form: &dyn Fn(&[Tensor<2>]) -> Tensor<2>| {
         let out = form(inputs);
         let [rows, columns] = out.dims();
-        let weights = Tensor::<2>::from_data(TensorData::new(numbers(rows * columns, 99), [rows, columns]), &out.device());
+        let weights = Tensor::<2>::from_data(
+            TensorData::new(numbers(rows * columns, 99), [rows, columns]),
+            &out.device(),
+        );
         let grads = (out.clone() * weights).sum().backward();
-        let gradients: Vec<Vec<f32>> = inputs.iter().map(|input| values(input.grad(&grads).unwrap())).collect();
+        let gradients: Vec<Vec<f32>> = inputs
+            .iter()
+            .map(|input| values(input.grad(&grads).unwrap()))
+            .collect();
         (values(out), gradients)
     };
     let (got, got_gradients) = run(&fused);
@@ -80,69 +95,118 @@ fn geometry(rows: usize, len: usize, heads: usize, kv_heads: usize, d: usize) ->
     };
     let scale = (d as f32).powf(-0.5);
     let rotation = Arc::new(rotation);
-    Arc::new(Geometry { rows, len, keys: len, heads, kv_heads, head_dim: d, first, positions, rotation, scale, tables: Default::default() })
+    Arc::new(Geometry {
+        rows,
+        len,
+        keys: len,
+        heads,
+        kv_heads,
+        head_dim: d,
+        first,
+        positions,
+        rotation,
+        scale,
+        tables: Default::default(),
+    })
 }
 
 #[test]
 fn linear() {
-    compare("linear", &[matrix(70, 48, 1), matrix(96, 48, 2)], |x| kernel::linear(x[0].clone(), x[1].clone()), |x| {
-        composed::linear(x[0].clone(), x[1].clone())
-    });
+    compare(
+        "linear",
+        &[matrix(70, 48, 1), matrix(96, 48, 2)],
+        |x| kernel::linear(x[0].clone(), x[1].clone()),
+        |x| composed::linear(x[0].clone(), x[1].clone()),
+    );
 }
 
 #[test]
 fn embedding_adds_the_gradients_of_repeated_tokens() {
     let tokens: Arc<[u32]> = Arc::from([3, 1, 3, 3, 0, 6]);
-    compare("embedding", &[matrix(7, 20, 3)], |x| kernel::embedding(x[0].clone(), &tokens), |x| {
-        composed::embedding(x[0].clone(), &tokens)
-    });
+    compare(
+        "embedding",
+        &[matrix(7, 20, 3)],
+        |x| kernel::embedding(x[0].clone(), &tokens),
+        |x| composed::embedding(x[0].clone(), &tokens),
+    );
 }
 
 #[test]
 fn swiglu() {
-    compare("swiglu", &[matrix(33, 40, 4) * 4.0, matrix(33, 40, 5)].map(|x| x.detach().require_grad()), |x| {
-        kernel::swiglu(x[0].clone(), x[1].clone())
-    }, |x| composed::swiglu(x[0].clone(), x[1].clone()));
+    compare(
+        "swiglu",
+        &[matrix(33, 40, 4) * 4.0, matrix(33, 40, 5)].map(|x| x.detach().require_grad()),
+        |x| kernel::swiglu(x[0].clone(), x[1].clone()),
+        |x| composed::swiglu(x[0].clone(), x[1].clone()),
+    );
 }
 
 #[test]
 fn rms_norm() {
     let weight = vector(52, 7);
-    compare("rms_norm", &[matrix(77, 52, 6)], |x| kernel::rms_norm(x[0].clone(), weight.clone(), 1e-5), |x| {
-        composed::rms_norm(x[0].clone(), weight.clone(), 1e-5)
-    });
+    compare(
+        "rms_norm",
+        &[matrix(77, 52, 6)],
+        |x| kernel::rms_norm(x[0].clone(), weight.clone(), 1e-5),
+        |x| composed::rms_norm(x[0].clone(), weight.clone(), 1e-5),
+    );
     let x = matrix(77, 52, 6);
     let weigh = |y: Tensor<2>| (y * matrix(77, 52, 8).detach()).sum().backward();
     let got = weigh(kernel::rms_norm(x.clone(), weight.clone(), 1e-5));
     let expected = weigh(composed::rms_norm(x, weight.clone(), 1e-5));
-    assert_close("weight", &values(weight.grad(&got).unwrap()), &values(weight.grad(&expected).unwrap()));
+    assert_close(
+        "weight",
+        &values(weight.grad(&got).unwrap()),
+        &values(weight.grad(&expected).unwrap()),
+    );
 }
 
 #[test]
 fn attention_over_packed_documents() {
     for (rows, len, heads, kv_heads, d) in [(2, 37, 6, 2, 16), (1, 200, 4, 4, 32), (3, 3, 2, 1, 8)] {
         let geometry = geometry(rows, len, heads, kv_heads, d);
-        let inputs =
-            [matrix(rows * len, heads * d, 9), matrix(rows * len, kv_heads * d, 10), matrix(rows * len, kv_heads * d, 11)];
-        compare("attention", &inputs, |x| {
-            kernel::attention(x[0].clone(), x[1].clone(), x[2].clone(), &geometry)
-        }, |x| composed::attention(x[0].clone(), x[1].clone(), x[2].clone(), &geometry));
+        let inputs = [
+            matrix(rows * len, heads * d, 9),
+            matrix(rows * len, kv_heads * d, 10),
+            matrix(rows * len, kv_heads * d, 11),
+        ];
+        compare(
+            "attention",
+            &inputs,
+            |x| kernel::attention(x[0].clone(), x[1].clone(), x[2].clone(), &geometry),
+            |x| composed::attention(x[0].clone(), x[1].clone(), x[2].clone(), &geometry),
+        );
     }
 }
 
 #[test]
 fn loss_and_its_gradients() {
     let (tokens, width, vocabulary) = (50, 24, 90);
-    let targets: Arc<[i64]> =
-        (0..tokens).map(|token| if token % 3 == 1 { -100 } else { (token * 31 % vocabulary) as i64 }).collect();
+    let targets: Arc<[i64]> = (0..tokens)
+        .map(|token| {
+            if token % 3 == 1 {
+                -100
+            } else {
+                (token * 31 % vocabulary) as i64
+            }
+        })
+        .collect();
     let (hidden, head) = (matrix(tokens, width, 12), matrix(vocabulary, width, 13));
     let fused = kernel::loss(hidden.clone(), head.clone(), &targets);
     let oracle = composed::nll(hidden.clone(), head.clone(), &targets).sum();
     assert_close("sum", &values(fused.clone()), &values(oracle.clone()));
     let (fused, oracle) = ((fused * 0.37).backward(), (oracle * 0.37).backward());
     for input in [&hidden, &head] {
-        assert_close("gradient", &values(input.grad(&fused).unwrap()), &values(input.grad(&oracle).unwrap()));
+        assert_close(
+            "gradient",
+            &values(input.grad(&fused).unwrap()),
+            &values(input.grad(&oracle).unwrap()),
+        );
     }
     let nll = kernel::nll(hidden.clone(), head.clone(), &targets);
-    assert_close("nll", &values(nll), &values(composed::nll(hidden, head, &targets)));
+    assert_close(
+        "nll",
+        &values(nll),
+        &values(composed::nll(hidden, head, &targets)),
+    );
 }

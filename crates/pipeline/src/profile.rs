@@ -87,7 +87,10 @@ fn lay_over_steps(root: &mut Node, steps: Entry, findings: &mut Vec<Finding>) {
     };
     for entry in entries_of(steps, findings) {
         let id_of = |item: &Node| item.get("id").and_then(Node::as_text).map(str::to_owned);
-        if let Some(position) = items.iter().position(|item| id_of(item).as_ref() == Some(&entry.key)) {
+        if let Some(position) = items
+            .iter()
+            .position(|item| id_of(item).as_ref() == Some(&entry.key))
+        {
             lay_over(&mut items[position], entry.value);
             continue;
         }
@@ -105,7 +108,10 @@ fn entries_of(entry: Entry, findings: &mut Vec<Finding>) -> Vec<Entry> {
         NodeValue::Mapping(entries) => entries,
         _ => {
             let of = if entry.key == "steps" { "ids" } else { "names" };
-            let message = format!("`{}` of a profile is a mapping from {of}, found {found}", entry.key);
+            let message = format!(
+                "`{}` of a profile is a mapping from {of}, found {found}",
+                entry.key
+            );
             findings.push(Finding::new(Rule::WrongType, entry.value.span, message));
             Vec::new()
         }
@@ -116,8 +122,7 @@ fn entries_of(entry: Entry, findings: &mut Vec<Finding>) -> Vec<Entry> {
 mod tests {
     use super::*;
 
-    const DOCUMENT: &str =
-        "store: here\nvariables: {n: 1, m: 2}\nsteps:\n  - {id: base, with: {a: [1, 2], b: {c: 1, d: 2}}}\n  - {id: tune}\n";
+    const DOCUMENT: &str = "store: here\nvariables: {n: 1, m: 2}\nsteps:\n  - {id: base, with: {a: [1, 2], b: {c: 1, d: 2}}}\n  - {id: tune}\n";
 
     fn laid(text: &str) -> (Node, Vec<Finding>) {
         let mut root = yaml::parse(DOCUMENT, Origin::Document).unwrap();
@@ -151,17 +156,43 @@ mod tests {
     #[test]
     fn nothing_is_invented() {
         for (profile, message, help) in [
-            ("name: x", "unknown key `name`", Some("a profile has: `store`, `seed`, `defaults`, `variables`, `steps`")),
+            (
+                "name: x",
+                "unknown key `name`",
+                Some("a profile has: `store`, `seed`, `defaults`, `variables`, `steps`"),
+            ),
             ("stor: x", "unknown key `stor`", Some("did you mean `store`?")),
-            ("variables: {k: 1}", "the pipeline has no variable `k`", Some("did you mean `n`?")),
-            ("steps: {bse: {}}", "the pipeline has no step `bse`", Some("did you mean `base`?")),
-            ("steps: [{id: base}]", "`steps` of a profile is a mapping from ids, found a list", None),
+            (
+                "variables: {k: 1}",
+                "the pipeline has no variable `k`",
+                Some("did you mean `n`?"),
+            ),
+            (
+                "steps: {bse: {}}",
+                "the pipeline has no step `bse`",
+                Some("did you mean `base`?"),
+            ),
+            (
+                "steps: [{id: base}]",
+                "`steps` of a profile is a mapping from ids, found a list",
+                None,
+            ),
             ("- 1", "a profile is a mapping, found a list", None),
         ] {
             let (root, findings) = laid(profile);
-            let [finding] = &findings[..] else { panic!("{profile}: {findings:?}") };
-            assert_eq!((finding.message.as_str(), finding.help.as_deref()), (message, help), "{profile}");
-            assert_eq!(root, yaml::parse(DOCUMENT, Origin::Document).unwrap(), "{profile}");
+            let [finding] = &findings[..] else {
+                panic!("{profile}: {findings:?}")
+            };
+            assert_eq!(
+                (finding.message.as_str(), finding.help.as_deref()),
+                (message, help),
+                "{profile}"
+            );
+            assert_eq!(
+                root,
+                yaml::parse(DOCUMENT, Origin::Document).unwrap(),
+                "{profile}"
+            );
         }
     }
 }

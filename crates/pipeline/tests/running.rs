@@ -158,7 +158,13 @@ fn checkpoints_that_a_dead_process_left_are_removed() {
     let playground = Playground::new();
     let steps = "steps: [{id: a, job: write, with: {text: a}}]\n";
     let report = playground.run(steps);
-    let key = report.steps[0].artifact.as_ref().unwrap().rsplit('/').next().unwrap();
+    let key = report.steps[0]
+        .artifact
+        .as_ref()
+        .unwrap()
+        .rsplit('/')
+        .next()
+        .unwrap();
     let store = playground.store();
     let [left, other] = [format!("{CHECKPOINTS}/{key}/x"), format!("{CHECKPOINTS}/other/x")];
     store.put(&left, "of a step that is done").unwrap();

@@ -61,7 +61,14 @@ mod tests {
     use super::*;
 
     fn schedule(decay: Decay) -> Schedule {
-        Schedule { peak: 1.0, minimum_ratio: 0.1, warmup_steps: 10, decay_ratio: 0.2, steps: 110, decay }
+        Schedule {
+            peak: 1.0,
+            minimum_ratio: 0.1,
+            warmup_steps: 10,
+            decay_ratio: 0.2,
+            steps: 110,
+            decay,
+        }
     }
 
     #[test]

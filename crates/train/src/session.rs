@@ -78,7 +78,11 @@ pub struct Session {
 impl Session {
     /// Keeps checkpoints in `store`.
     pub fn new(store: Store, cadence: Cadence, provenance: Provenance) -> Self {
-        Self { store, cadence, provenance }
+        Self {
+            store,
+            cadence,
+            provenance,
+        }
     }
 
     /// The trainer of this session: where an interrupted one was, that is at the newest checkpoint that is whole, else
@@ -94,7 +98,9 @@ impl Session {
     ) -> Result<Trainer> {
         for step in self.steps()?.into_iter().rev() {
             let place = self.place(step)?;
-            let Some(artifact) = self.open(&place, follower)? else { continue };
+            let Some(artifact) = self.open(&place, follower)? else {
+                continue;
+            };
             let mut trainer = begin(Some(&place))?;
             match trainer.restore(&place) {
                 Ok(()) => {
@@ -102,7 +108,10 @@ impl Session {
                     return Ok(trainer);
                 }
                 Err(error @ (TrainError::State { .. } | TrainError::Data(_))) => {
-                    follower.remark(&format!("cannot go on from {}: {error}; trying an older one", place.url()));
+                    follower.remark(&format!(
+                        "cannot go on from {}: {error}; trying an older one",
+                        place.url()
+                    ));
                     artifact.remove()?;
                 }
                 Err(error) => return Err(error),
@@ -117,7 +126,10 @@ impl Session {
             Ok(artifact) => artifact,
             Err(error) if error.is_transient() => return Err(error.into()),
             Err(error) => {
-                follower.remark(&format!("the checkpoint {} is damaged ({error}); it is removed", place.url()));
+                follower.remark(&format!(
+                    "the checkpoint {} is damaged ({error}); it is removed",
+                    place.url()
+                ));
                 place.delete_all()?;
                 None
             }
@@ -127,7 +139,10 @@ impl Session {
         if report.is_whole() {
             return Ok(Some(artifact));
         }
-        follower.remark(&format!("the checkpoint {} is damaged; it is removed", place.url()));
+        follower.remark(&format!(
+            "the checkpoint {} is damaged; it is removed",
+            place.url()
+        ));
         artifact.remove()?;
         Ok(None)
     }
@@ -142,7 +157,8 @@ impl Session {
             let mut metrics = trainer.step()?;
             let step = metrics.step;
             let is_last = trainer.is_finished();
-            if is_due(self.cadence.validate_every, step) || (is_last && self.cadence.validate_every.is_some()) {
+            if is_due(self.cadence.validate_every, step) || (is_last && self.cadence.validate_every.is_some())
+            {
                 let loss = follower.validate(&trainer.decoder())?;
                 trainer.note_validation(loss);
                 metrics.validation_loss = Some(loss);
@@ -151,7 +167,12 @@ impl Session {
             let is_cancelled = follower.is_cancelled();
             let every = (self.cadence.checkpoint_every > 0).then_some(self.cadence.checkpoint_every);
             let is_best = metrics.validation_loss.is_some() && self.best(trainer) == Some(step);
-            if is_cancelled || is_last || is_best || is_due(every, step) || is_due(self.cadence.keep_every, step) {
+            if is_cancelled
+                || is_last
+                || is_best
+                || is_due(every, step)
+                || is_due(self.cadence.keep_every, step)
+            {
                 self.save(trainer)?;
                 follower.checkpoint(step);
             }
@@ -183,12 +204,18 @@ impl Session {
     }
 
     fn draft(&self, trainer: &Trainer) -> Result<ManifestDraft> {
-        let output = |kind: &str| OutputEntry { kind: kind.to_owned(), path: String::new() };
+        let output = |kind: &str| OutputEntry {
+            kind: kind.to_owned(),
+            path: String::new(),
+        };
         Ok(ManifestDraft {
             kind: STATE_KIND.to_owned(),
             inputs: self.provenance.inputs.clone(),
             settings: self.provenance.settings.clone(),
-            outputs: BTreeMap::from([("model".to_owned(), output("model")), ("state".to_owned(), output(STATE_KIND))]),
+            outputs: BTreeMap::from([
+                ("model".to_owned(), output("model")),
+                ("state".to_owned(), output(STATE_KIND)),
+            ]),
             facts: self.facts(trainer, DType::F32)?,
             producer: self.provenance.producer.clone(),
         })
@@ -212,8 +239,14 @@ impl Session {
 
     /// The step with the lowest validation loss so far, if it is to be kept.
     fn best(&self, trainer: &Trainer) -> Option<u64> {
-        let measured = trainer.log().iter().filter_map(|line| Some((line.validation_loss?, line.step)));
-        measured.filter(|_| self.cadence.keep_best).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, step)| step)
+        let measured = trainer
+            .log()
+            .iter()
+            .filter_map(|line| Some((line.validation_loss?, line.step)));
+        measured
+            .filter(|_| self.cadence.keep_best)
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, step)| step)
     }
 
     /// The checkpoint with the lowest validation loss, if there is one.
@@ -232,7 +265,10 @@ impl Session {
     /// # Errors
     /// The store fails.
     pub fn kept(&self) -> Result<Vec<(u64, Store)>> {
-        let kept = self.steps()?.into_iter().filter(|step| is_due(self.cadence.keep_every, *step));
+        let kept = self
+            .steps()?
+            .into_iter()
+            .filter(|step| is_due(self.cadence.keep_every, *step));
         kept.map(|step| Ok((step, self.place(step)?))).collect()
     }
 

@@ -47,7 +47,10 @@ impl TrainerState {
     /// # Errors
     /// [`TrainError::State`] if there is none, or none this version reads.
     pub fn read(folder: &Store) -> Result<Self> {
-        let wrong = |reason: String| TrainError::State { place: folder.describe(TRAINER_FILE), reason };
+        let wrong = |reason: String| TrainError::State {
+            place: folder.describe(TRAINER_FILE),
+            reason,
+        };
         let bytes = match folder.get(TRAINER_FILE) {
             Err(error) if error.is_not_found() => {
                 return Err(wrong("no training state here: it is published only with `save_state: true`; to begin with the weights alone, use `warm_start`".into()));
@@ -56,7 +59,10 @@ impl TrainerState {
         };
         let state: Self = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
         if state.format != FORMAT {
-            return Err(wrong(format!("format {}; this version reads {FORMAT}", state.format)));
+            return Err(wrong(format!(
+                "format {}; this version reads {FORMAT}",
+                state.format
+            )));
         }
         Ok(state)
     }
@@ -89,20 +95,39 @@ impl Trainer {
     pub fn save_model(&self, publication: &Publication, folder: &str, dtype: DType) -> Result<()> {
         let mut indices = 0..;
         let values = &mut |_: &ParameterSpec| self.values(indices.next().unwrap_or_default());
-        Ok(tributary_model::save(publication, folder, self.config(), dtype, DEFAULT_SHARD_BYTES, values)?)
+        Ok(tributary_model::save(
+            publication,
+            folder,
+            self.config(),
+            dtype,
+            DEFAULT_SHARD_BYTES,
+            values,
+        )?)
     }
 
     fn save_moments(&self, publication: &Publication, path: &str) -> Result<()> {
         let parameters = specs(self.config());
-        let held: Vec<usize> = (0..parameters.len()).filter(|index| self.optimizer.has_moments(*index)).collect();
+        let held: Vec<usize> = (0..parameters.len())
+            .filter(|index| self.optimizer.has_moments(*index))
+            .collect();
         let tensor = |kind: &str, index: &usize| {
             let spec = &parameters[*index];
-            TensorSpec { name: format!("{kind}.{}", spec.name), dtype: DType::F32, shape: spec.shape.clone() }
+            TensorSpec {
+                name: format!("{kind}.{}", spec.name),
+                dtype: DType::F32,
+                shape: spec.shape.clone(),
+            }
         };
         let first = held.iter().map(|index| tensor("first", index));
-        let tensors: Vec<TensorSpec> = first.chain(held.iter().map(|index| tensor("second", index))).collect();
+        let tensors: Vec<TensorSpec> = first
+            .chain(held.iter().map(|index| tensor("second", index)))
+            .collect();
         let layout = ModelLayout::plan(&tensors, u64::MAX, &[]).map_err(ModelError::from)?;
-        let fail = |source| StoreError::Io { action: "write", at: publication.store().describe(path), source };
+        let fail = |source| StoreError::Io {
+            action: "write",
+            at: publication.store().describe(path),
+            source,
+        };
         let mut object = publication.writer(path)?;
         for shard in &layout.shards {
             object.write_all(&shard.header).map_err(fail)?;
@@ -127,7 +152,10 @@ impl Trainer {
     /// [`TrainError::Data`] if the data is not the state's; [`TrainError::State`] for a damaged one.
     pub fn restore(&mut self, folder: &Store) -> Result<()> {
         let state = TrainerState::read(folder)?;
-        let wrong = |reason: String| TrainError::State { place: folder.url(), reason };
+        let wrong = |reason: String| TrainError::State {
+            place: folder.url(),
+            reason,
+        };
         self.loader.seek(&state.cursor)?;
         let moments = Checkpoint::open_file(&folder.directory(), OPTIMIZER_FILE).map_err(ModelError::from)?;
         let read = |kind: &str, name: &str| -> Result<Vec<f32>> {
@@ -138,17 +166,29 @@ impl Trainer {
         };
         let mut restored = Vec::new();
         for spec in specs(self.config()) {
-            let found = Moments { first: read("first", &spec.name)?, second: read("second", &spec.name)? };
+            let found = Moments {
+                first: read("first", &spec.name)?,
+                second: read("second", &spec.name)?,
+            };
             let expected: usize = spec.shape.iter().product();
-            if [&found.first, &found.second].iter().any(|values| !values.is_empty() && values.len() != expected) {
-                return Err(wrong(format!("{OPTIMIZER_FILE}: the moments of {} have another shape", spec.name)));
+            if [&found.first, &found.second]
+                .iter()
+                .any(|values| !values.is_empty() && values.len() != expected)
+            {
+                return Err(wrong(format!(
+                    "{OPTIMIZER_FILE}: the moments of {} have another shape",
+                    spec.name
+                )));
             }
             restored.push(found);
         }
         self.log = from_json_lines(&folder.get(METRICS_FILE)?)
             .map_err(|error| wrong(format!("{METRICS_FILE}: {error}")))?;
         if self.log.last().map_or(0, |line| line.step) != state.step {
-            return Err(wrong(format!("{METRICS_FILE} does not end at step {}", state.step)));
+            return Err(wrong(format!(
+                "{METRICS_FILE} does not end at step {}",
+                state.step
+            )));
         }
         self.optimizer.resume(state.step, restored)
     }

@@ -45,18 +45,33 @@ impl TrainerOptions {
             return wrong("accumulate", "must be at least 1".into());
         }
         if !(schedule.peak.is_finite() && schedule.peak > 0.0) {
-            return wrong("learning_rate", format!("{} is not a positive number", schedule.peak));
+            return wrong(
+                "learning_rate",
+                format!("{} is not a positive number", schedule.peak),
+            );
         }
         if schedule.warmup_steps > schedule.steps {
-            return wrong("warmup_steps", format!("{} are more than all {} steps", schedule.warmup_steps, schedule.steps));
+            return wrong(
+                "warmup_steps",
+                format!(
+                    "{} are more than all {} steps",
+                    schedule.warmup_steps, schedule.steps
+                ),
+            );
         }
-        for (option, ratio) in [("minimum_ratio", schedule.minimum_ratio), ("decay_ratio", schedule.decay_ratio)] {
+        for (option, ratio) in [
+            ("minimum_ratio", schedule.minimum_ratio),
+            ("decay_ratio", schedule.decay_ratio),
+        ] {
             if !(0.0..=1.0).contains(&ratio) {
                 return wrong(option, format!("{ratio} is not in 0..=1"));
             }
         }
         if self.clip.is_some_and(|most| !(most.is_finite() && most > 0.0)) {
-            return wrong("clip", "must be a positive number, or null for no clipping".into());
+            return wrong(
+                "clip",
+                "must be a positive number, or null for no clipping".into(),
+            );
         }
         Ok(())
     }
@@ -100,7 +115,14 @@ impl Trainer {
         let mut decoder = Decoder::new(config, device, weights);
         decoder.track_gradients();
         let optimizer = AdamW::restore(options.adamw, 0, Vec::new(), masters);
-        Ok(Self { decoder, optimizer, loader, log: Vec::new(), options, start })
+        Ok(Self {
+            decoder,
+            optimizer,
+            loader,
+            log: Vec::new(),
+            options,
+            start,
+        })
     }
 
     /// Steps done.
@@ -158,20 +180,40 @@ impl Trainer {
         for _ in 0..self.options.accumulate {
             let batch = self.loader.next_batch();
             scored += batch.scored() as u64;
-            pieces.extend(batch.documents.iter().flatten().map(|piece| piece.document as usize));
+            pieces.extend(
+                batch
+                    .documents
+                    .iter()
+                    .flatten()
+                    .map(|piece| piece.document as usize),
+            );
             sum += self.backward(batch, &mut gradients)?;
         }
         let tokens = scored.max(1) as f64;
         let (loss, norm) = (sum / tokens, gradients.norm()? / tokens);
         for (what, value) in [("the loss", loss), ("the gradient norm", norm)] {
             if !value.is_finite() {
-                return Err(TrainError::NotFinite { step: done + 1, what, value, documents: self.name(&pieces) });
+                return Err(TrainError::NotFinite {
+                    step: done + 1,
+                    what,
+                    value,
+                    documents: self.name(&pieces),
+                });
             }
         }
-        let clipping = self.options.clip.map_or(1.0, |most| (most / norm.max(f64::MIN_POSITIVE)).min(1.0));
+        let clipping = self
+            .options
+            .clip
+            .map_or(1.0, |most| (most / norm.max(f64::MIN_POSITIVE)).min(1.0));
         let rate = self.options.schedule.rate(done);
         let device = self.decoder.device();
-        self.optimizer.update(&mut self.decoder.weights, device, &gradients, clipping / tokens, rate)?;
+        self.optimizer.update(
+            &mut self.decoder.weights,
+            device,
+            &gradients,
+            clipping / tokens,
+            rate,
+        )?;
         let metrics = StepMetrics {
             step: done + 1,
             loss,
@@ -187,7 +229,13 @@ impl Trainer {
 
     /// Adds a batch's gradients; gives its summed loss.
     fn backward(&mut self, batch: Batch, gradients: &mut GradientSum) -> Result<f64> {
-        let batch = TokenBatch::packed(batch.rows, batch.len, batch.tokens, &batch.segments, batch.targets)?;
+        let batch = TokenBatch::packed(
+            batch.rows,
+            batch.len,
+            batch.tokens,
+            &batch.segments,
+            batch.targets,
+        )?;
         let loss = self.decoder.loss(&batch)?;
         let sum = host(loss.clone().inner())?;
         gradients.add(&mut self.decoder.weights, &mut loss.backward())?;
@@ -196,7 +244,10 @@ impl Trainer {
 
     fn name(&self, documents: &[usize]) -> Vec<String> {
         let known = self.loader.documents();
-        let ids = documents.iter().filter_map(|index| known.get(*index)).map(|document| document.id.clone());
+        let ids = documents
+            .iter()
+            .filter_map(|index| known.get(*index))
+            .map(|document| document.id.clone());
         ids.take(NAMED_DOCUMENTS).collect()
     }
 
@@ -206,7 +257,11 @@ impl Trainer {
     /// If the device fails to give the values.
     pub(crate) fn values(&self, index: usize) -> Result<Vec<f32>, ModelError> {
         let master = self.optimizer.master(index)?;
-        if master.is_empty() { self.decoder.weights.values(index) } else { Ok(master.into_owned()) }
+        if master.is_empty() {
+            self.decoder.weights.values(index)
+        } else {
+            Ok(master.into_owned())
+        }
     }
 
     /// ‖θ − θ_start‖² over all parameters, θ rounded to `dtype` as it would be saved; differences and sums in f64.
@@ -222,7 +277,11 @@ impl Trainer {
             from_f32(dtype, &now, &mut bytes).map_err(ModelError::from)?;
             to_f32(dtype, &bytes, &mut now).map_err(ModelError::from)?;
             let start = self.start.values(config, spec)?;
-            total += now.iter().zip(&start).map(|(now, start)| (f64::from(*now) - f64::from(*start)).powi(2)).sum::<f64>();
+            total += now
+                .iter()
+                .zip(&start)
+                .map(|(now, start)| (f64::from(*now) - f64::from(*start)).powi(2))
+                .sum::<f64>();
         }
         Ok(total)
     }

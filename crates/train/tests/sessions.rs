@@ -8,8 +8,8 @@ use tributary_model::{Decoder, Device, LlamaSizes, ModelConfig, TokenBatch, load
 use tributary_store::{Artifact, Publication, Store};
 use tributary_tensorfile::{Checkpoint, DType};
 use tributary_train::{
-    AdamWSettings, Cadence, Decay, Follower, Provenance, Schedule, Session, Start, StepMetrics, TrainError, Trainer,
-    TrainerOptions,
+    AdamWSettings, Cadence, Decay, Follower, Provenance, Schedule, Session, Start, StepMetrics, TrainError,
+    Trainer, TrainerOptions,
 };
 
 const STEPS: u64 = 12;
@@ -34,14 +34,26 @@ fn documents() -> Arc<Vec<Document>> {
     let document = |index: u32| {
         let len = 5 + index % 17;
         let tokens = (0..len).map(|at| (at * (index % 3 + 1) + index) % 60).collect();
-        Document { tokens, loss: vec![true; len as usize], id: index.to_string(), part: 0 }
+        Document {
+            tokens,
+            loss: vec![true; len as usize],
+            id: index.to_string(),
+            part: 0,
+        }
     };
     Arc::new((0..40).map(document).collect())
 }
 
 fn options(peak: f64) -> TrainerOptions {
     TrainerOptions {
-        schedule: Schedule { peak, minimum_ratio: 0.1, warmup_steps: 3, decay_ratio: 0.2, steps: STEPS, decay: Decay::Cosine },
+        schedule: Schedule {
+            peak,
+            minimum_ratio: 0.1,
+            warmup_steps: 3,
+            decay_ratio: 0.2,
+            steps: STEPS,
+            decay: Decay::Cosine,
+        },
         adamw: AdamWSettings::default(),
         clip: Some(1.0),
         accumulate: 2,
@@ -51,7 +63,15 @@ fn options(peak: f64) -> TrainerOptions {
 fn begin(weights: Option<&Store>, peak: f64) -> Trainer {
     let loader = Loader::new(documents(), LoaderOptions::packed(2, 32, 5)).unwrap();
     let weights = weights.map(|folder| Checkpoint::open(&folder.directory()).unwrap());
-    Trainer::new(config(), Device::Cpu, Start::Random { seed: 9 }, weights, loader, options(peak)).unwrap()
+    Trainer::new(
+        config(),
+        Device::Cpu,
+        Start::Random { seed: 9 },
+        weights,
+        loader,
+        options(peak),
+    )
+    .unwrap()
 }
 
 /// Asks to stop after some steps; notes what it hears.
@@ -75,11 +95,16 @@ impl Follower for Impatient {
 
     fn validate(&mut self, decoder: &Decoder) -> Result<f64, TrainError> {
         let tokens: Vec<u32> = (0..20).collect();
-        Ok(decoder.nll(&TokenBatch::document(&tokens))?.iter().map(|nll| f64::from(*nll)).sum())
+        Ok(decoder
+            .nll(&TokenBatch::document(&tokens))?
+            .iter()
+            .map(|nll| f64::from(*nll))
+            .sum())
     }
 
     fn is_cancelled(&self) -> bool {
-        self.patience.is_some_and(|patience| self.heard.len() as u64 >= patience)
+        self.patience
+            .is_some_and(|patience| self.heard.len() as u64 >= patience)
     }
 }
 
@@ -88,14 +113,29 @@ fn session(store: &Store, cadence: Cadence) -> Session {
 }
 
 fn cadence() -> Cadence {
-    Cadence { checkpoint_every: 4, keep_last: 2, keep_every: None, validate_every: Some(5), keep_best: false }
+    Cadence {
+        checkpoint_every: 4,
+        keep_last: 2,
+        keep_every: None,
+        validate_every: Some(5),
+        keep_best: false,
+    }
 }
 
 /// Runs until the end or until patience is over; gives the trainer and what was heard.
-fn run(store: &Store, cadence: Cadence, patience: Option<u64>) -> (Trainer, Impatient, Result<(), TrainError>) {
+fn run(
+    store: &Store,
+    cadence: Cadence,
+    patience: Option<u64>,
+) -> (Trainer, Impatient, Result<(), TrainError>) {
     let session = session(store, cadence);
-    let mut follower = Impatient { patience, ..Impatient::default() };
-    let mut trainer = session.trainer(&mut follower, &mut |place| Ok(begin(place, 1e-2))).unwrap();
+    let mut follower = Impatient {
+        patience,
+        ..Impatient::default()
+    };
+    let mut trainer = session
+        .trainer(&mut follower, &mut |place| Ok(begin(place, 1e-2)))
+        .unwrap();
     let outcome = session.run(&mut trainer, &mut follower);
     (trainer, follower, outcome)
 }
@@ -106,7 +146,12 @@ fn published(trainer: &Trainer, name: &str) -> Vec<(String, Vec<u8>)> {
     let publication = Publication::begin(&place);
     trainer.save_state(&publication, "").unwrap();
     publication.commit(Default::default()).unwrap();
-    place.list("").unwrap().into_iter().map(|meta| (meta.key.clone(), place.get(&meta.key).unwrap().to_vec())).collect()
+    place
+        .list("")
+        .unwrap()
+        .into_iter()
+        .map(|meta| (meta.key.clone(), place.get(&meta.key).unwrap().to_vec()))
+        .collect()
 }
 
 #[test]
@@ -122,19 +167,28 @@ fn stopping_anywhere_changes_no_byte() {
     let parts = Store::open("memory:///train/parts").unwrap();
     for patience in [3, 1, 5] {
         let (_, follower, outcome) = run(&parts, cadence(), Some(patience));
-        assert!(matches!(outcome, Err(TrainError::Cancelled { .. })), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(TrainError::Cancelled { .. })),
+            "{outcome:?}"
+        );
         assert_eq!(follower.heard.len() as u64, patience);
     }
     let (trainer, follower, outcome) = run(&parts, cadence(), None);
     outcome.unwrap();
     assert_eq!(follower.remarks, ["goes on after step 9"]);
-    assert!(published(&trainer, "parts-published") == expected, "other bytes after three interruptions");
+    assert!(
+        published(&trainer, "parts-published") == expected,
+        "other bytes after three interruptions"
+    );
 }
 
 #[test]
 fn the_number_of_threads_changes_no_byte() {
     let train = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let mut trainer = begin(None, 1e-2);
             for _ in 0..4 {
@@ -144,7 +198,10 @@ fn the_number_of_threads_changes_no_byte() {
         })
     };
     let one = train(1);
-    assert!(one == train(2) && one == train(5), "another number of threads, another model");
+    assert!(
+        one == train(2) && one == train(5),
+        "another number of threads, another model"
+    );
 }
 
 #[test]
@@ -154,8 +211,14 @@ fn a_damaged_checkpoint_is_passed_over() {
     let (_, _, outcome) = run(&store, cadence(), Some(9));
     assert!(matches!(outcome, Err(TrainError::Cancelled { step: 9 })));
     let names: Vec<String> = store.children("").unwrap();
-    assert!(names.contains(&"step-00000008/".to_owned()) && names.contains(&"step-00000009/".to_owned()), "{names:?}");
-    assert!(!names.contains(&"step-00000004/".to_owned()), "only the last two are kept: {names:?}");
+    assert!(
+        names.contains(&"step-00000008/".to_owned()) && names.contains(&"step-00000009/".to_owned()),
+        "{names:?}"
+    );
+    assert!(
+        !names.contains(&"step-00000004/".to_owned()),
+        "only the last two are kept: {names:?}"
+    );
     let newest = folder.path().join("step-00000009/optimizer.safetensors");
     let mut bytes = std::fs::read(&newest).unwrap();
     let middle = bytes.len() / 2;
@@ -163,7 +226,11 @@ fn a_damaged_checkpoint_is_passed_over() {
     std::fs::write(&newest, bytes).unwrap();
     let (trainer, follower, outcome) = run(&store, cadence(), None);
     outcome.unwrap();
-    assert!(follower.remarks[0].contains("step-00000009 is damaged"), "{:?}", follower.remarks);
+    assert!(
+        follower.remarks[0].contains("step-00000009 is damaged"),
+        "{:?}",
+        follower.remarks
+    );
     assert_eq!(follower.remarks[1], "goes on after step 8");
     let whole = Store::open("memory:///train/undamaged").unwrap();
     let (undamaged, _, _) = run(&whole, cadence(), None);
@@ -173,42 +240,78 @@ fn a_damaged_checkpoint_is_passed_over() {
 #[test]
 fn what_is_kept_is_what_was_asked_for() {
     let store = Store::open("memory:///train/kept").unwrap();
-    let cadence = Cadence { checkpoint_every: 2, keep_last: 1, keep_every: Some(5), validate_every: Some(3), keep_best: true };
+    let cadence = Cadence {
+        checkpoint_every: 2,
+        keep_last: 1,
+        keep_every: Some(5),
+        validate_every: Some(3),
+        keep_best: true,
+    };
     let (trainer, follower, outcome) = run(&store, cadence.clone(), None);
     outcome.unwrap();
-    let measured = follower.heard.iter().filter_map(|line| Some((line.validation_loss?, line.step)));
+    let measured = follower
+        .heard
+        .iter()
+        .filter_map(|line| Some((line.validation_loss?, line.step)));
     let best = measured.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1;
     let session = session(&store, cadence);
-    let kept: Vec<u64> = session.kept().unwrap().into_iter().map(|(step, _)| step).collect();
+    let kept: Vec<u64> = session
+        .kept()
+        .unwrap()
+        .into_iter()
+        .map(|(step, _)| step)
+        .collect();
     assert_eq!(kept, [5, 10]);
     let place = session.best_checkpoint().unwrap().unwrap();
-    assert!(place.url().ends_with(&format!("step-{best:08}")), "{}", place.url());
+    assert!(
+        place.url().ends_with(&format!("step-{best:08}")),
+        "{}",
+        place.url()
+    );
     let mut expected = vec![5, 10, 12, best];
     expected.sort_unstable();
     expected.dedup();
-    let names: Vec<String> = expected.into_iter().map(|step| format!("step-{step:08}/")).collect();
+    let names: Vec<String> = expected
+        .into_iter()
+        .map(|step| format!("step-{step:08}/"))
+        .collect();
     let mut found = store.children("").unwrap();
     found.retain(|name| name.ends_with('/'));
     assert_eq!(found, names);
-    assert_eq!(store.pointer("latest").unwrap().read().unwrap().unwrap().target, "step-00000012");
+    assert_eq!(
+        store.pointer("latest").unwrap().read().unwrap().unwrap().target,
+        "step-00000012"
+    );
 
     // A checkpoint is a model directory whose manifest tells how far it went.
     let artifact = Artifact::open(&store.child("step-00000012").unwrap()).unwrap();
     let directory = artifact.directory();
     assert_eq!(load_config(&directory).unwrap().layers, 2);
-    let recorded = artifact.manifest().facts["distance_squared"]["value"].as_f64().unwrap();
+    let recorded = artifact.manifest().facts["distance_squared"]["value"]
+        .as_f64()
+        .unwrap();
     published(&begin(None, 1e-2), "distance-start");
     let start = Store::open("memory:///train/distance-start").unwrap();
-    let (now, then) = (Checkpoint::open(&directory).unwrap(), Checkpoint::open(&start.directory()).unwrap());
+    let (now, then) = (
+        Checkpoint::open(&directory).unwrap(),
+        Checkpoint::open(&start.directory()).unwrap(),
+    );
     let distance: f64 = now
         .tensors()
         .iter()
         .flat_map(|tensor| {
             let then = then.read_f32(then.get(&tensor.name).unwrap()).unwrap();
-            now.read_f32(tensor).unwrap().into_iter().zip(then).map(|(a, b)| (f64::from(a) - f64::from(b)).powi(2))
+            now.read_f32(tensor)
+                .unwrap()
+                .into_iter()
+                .zip(then)
+                .map(|(a, b)| (f64::from(a) - f64::from(b)).powi(2))
         })
         .sum();
-    assert!((recorded - distance).abs() <= 1e-12 * distance, "{recorded} != {distance}");
+    assert!(
+        (recorded - distance).abs() <= 1e-12 * distance,
+        "{recorded} != {distance}"
+    );
     assert!((trainer.distance_squared(DType::BF16).unwrap() - distance).abs() < 0.05 * distance);
 }
 
@@ -218,12 +321,16 @@ fn a_loss_that_is_no_number_ends_the_run_before_anything_of_it_is_saved() {
     let session = session(&store, cadence());
     let mut follower = Impatient::default();
     // A rate at which the weights overflow after a few steps.
-    let mut trainer = session.trainer(&mut follower, &mut |place| Ok(begin(place, 1e30))).unwrap();
+    let mut trainer = session
+        .trainer(&mut follower, &mut |place| Ok(begin(place, 1e30)))
+        .unwrap();
     match session.run(&mut trainer, &mut follower) {
         Err(TrainError::NotFinite { step, documents, .. }) => {
             assert!(step > 1 && !documents.is_empty());
             let names = store.children("").unwrap();
-            let saved = names.iter().filter_map(|name| name.strip_prefix("step-")?.strip_suffix('/')?.parse::<u64>().ok());
+            let saved = names
+                .iter()
+                .filter_map(|name| name.strip_prefix("step-")?.strip_suffix('/')?.parse::<u64>().ok());
             assert!(saved.max().unwrap_or(0) < step, "{names:?}");
         }
         other => panic!("{other:?}"),
@@ -240,10 +347,20 @@ fn a_state_of_other_data_is_refused() {
     publication.commit(Default::default()).unwrap();
     let loader = Loader::new(documents(), LoaderOptions::packed(2, 32, 6)).unwrap();
     let weights = Checkpoint::open(&store.directory()).unwrap();
-    let mut other =
-        Trainer::new(config(), Device::Cpu, Start::Model(weights), None, loader, options(1e-2)).unwrap();
+    let mut other = Trainer::new(
+        config(),
+        Device::Cpu,
+        Start::Model(weights),
+        None,
+        loader,
+        options(1e-2),
+    )
+    .unwrap();
     let error = other.restore(&store).unwrap_err().to_string();
-    assert!(error.contains("taken from other data or another order"), "{error}");
+    assert!(
+        error.contains("taken from other data or another order"),
+        "{error}"
+    );
     let empty = Store::open("memory:///train/nothing").unwrap();
     let error = other.restore(&empty).unwrap_err().to_string();
     assert!(error.contains("warm_start"), "{error}");

@@ -61,7 +61,10 @@ fn trib(folder: &Path, address: &str, variables: &Variables) -> Command {
         .arg(pipeline)
         .args(["--device", "cpu"]);
     match address.strip_prefix("s3://") {
-        Some(place) => command.env("TRIBUTARY_STORE", place).arg("--profile").arg(profile),
+        Some(place) => command
+            .env("TRIBUTARY_STORE", place)
+            .arg("--profile")
+            .arg(profile),
         None => command.args(["--store", address]),
     };
     for replaced in SMALLER {
@@ -79,14 +82,18 @@ fn end(child: Child) -> (bool, String) {
 }
 
 fn open(address: &str, variables: &Variables) -> Store {
-    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
     Store::open_with(address, variables).unwrap()
 }
 
 /// Places of all artifacts that can be seen.
 fn artifacts(store: &Store) -> Vec<String> {
     let objects = store.list("artifacts").unwrap();
-    let manifests = objects.iter().filter_map(|object| object.key.strip_suffix("/tributary.json"));
+    let manifests = objects
+        .iter()
+        .filter_map(|object| object.key.strip_suffix("/tributary.json"));
     manifests.map(str::to_owned).collect()
 }
 
@@ -176,8 +183,17 @@ fn the_quickstart_on_a_failing_s3_server() {
         assert!(count > 3, "{fault:?} hardly happened");
     }
 
-    let (done, said) = end(trib(folder.path(), &address, &server.clear_environment()).spawn().unwrap());
+    let (done, said) = end(trib(folder.path(), &address, &server.clear_environment())
+        .spawn()
+        .unwrap());
     assert!(done && said.contains("nothing to do"), "{said}");
-    assert!(content(&clear) == found, "a run with nothing to do changed artifacts");
-    assert_eq!(clear.list("checkpoints").unwrap(), Vec::new(), "checkpoints are left");
+    assert!(
+        content(&clear) == found,
+        "a run with nothing to do changed artifacts"
+    );
+    assert_eq!(
+        clear.list("checkpoints").unwrap(),
+        Vec::new(),
+        "checkpoints are left"
+    );
 }

@@ -316,7 +316,11 @@ fn transformers_loads_whatever_we_train_stop_merge_and_import() {
         ),
         Written::new("train.lm, resumed", step("resumed"), "float32"),
         Written::new("merge, metagpt", step("metagpt"), "float32"),
-        Written::new("merge, task arithmetic, written as float16", step("added"), "float16"),
+        Written::new(
+            "merge, task arithmetic, written as float16",
+            step("added"),
+            "float16",
+        ),
         Written::new("merge, linear, written as bfloat16", step("average"), "bfloat16"),
     ];
     imports("a trained model", &step("base"), folder.path(), &mut written);

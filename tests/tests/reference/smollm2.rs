@@ -25,10 +25,7 @@ const PROMPTS: [&str; 8] = [
     "1, 2, 3, 4,",
     "Dear Sir or Madam,",
 ];
-const TURNS: [&str; 2] = [
-    "What is the capital of Italy?",
-    "Name the days of the week.",
-];
+const TURNS: [&str; 2] = ["What is the capital of Italy?", "Name the days of the week."];
 
 fn gguf() -> Option<PathBuf> {
     let found = std::env::var_os("TRIBUTARY_SMOLLM2").map(PathBuf::from);

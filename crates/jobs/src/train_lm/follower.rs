@@ -42,10 +42,15 @@ impl Follower for Reporter {
     }
 
     fn validate(&mut self, decoder: &Decoder) -> Result<f64, TrainError> {
-        let options = LikelihoodOptions { context: self.context, batch_tokens: BATCH_TOKENS };
+        let options = LikelihoodOptions {
+            context: self.context,
+            batch_tokens: BATCH_TOKENS,
+        };
         let cancellation = self.cancellation.clone();
         // A measurement that was cut short would be another number: stop before, or not at all.
-        let scored = likelihood(decoder, &self.validation, &options, &mut |_, _| !cancellation.is_cancelled());
+        let scored = likelihood(decoder, &self.validation, &options, &mut |_, _| {
+            !cancellation.is_cancelled()
+        });
         match scored.blame("measuring on the validation data") {
             Ok(scored) => Ok(scored.total.nll),
             Err(error) => {

@@ -6,13 +6,14 @@ mod run;
 mod settings;
 
 pub use settings::{
-    BatchSettings, CheckpointSettings, LossOn, NewModel, OptimizerSettings, Publish, SaveDtype, ScheduleSettings, StartSettings,
-    TrainLmSettings, ValidationSettings,
+    BatchSettings, CheckpointSettings, LossOn, NewModel, OptimizerSettings, Publish, SaveDtype,
+    ScheduleSettings, StartSettings, TrainLmSettings, ValidationSettings,
 };
 
 use tributary_model::{Device, ModelConfig};
 use tributary_pipeline::{
-    Estimate, InputDeclaration, JobContext, JobError, MODEL_KIND, Outcome, OutputDeclaration, PlanContext, Problem, TypedJob,
+    Estimate, InputDeclaration, JobContext, JobError, MODEL_KIND, Outcome, OutputDeclaration, PlanContext,
+    Problem, TypedJob,
 };
 use tributary_train::{METRICS_FILE, STATE_KIND, TrainError};
 
@@ -70,11 +71,17 @@ impl TypedJob for TrainLm {
         if let Some(validation) = &settings.validation {
             problems.extend(data_set::check("validation.data", &validation.data, plan));
             if validation.every == 0 {
-                problems.push(Problem::new("validation.every", "must not be 0").help("leave `validation` out to measure nothing"));
+                problems.push(
+                    Problem::new("validation.every", "must not be 0")
+                        .help("leave `validation` out to measure nothing"),
+                );
             }
         }
         if settings.publish == Publish::Best && settings.validation.is_none() {
-            let problem = Problem::new("publish", "the best weights are those with the lowest validation loss, and there is no validation");
+            let problem = Problem::new(
+                "publish",
+                "the best weights are those with the lowest validation loss, and there is no validation",
+            );
             problems.push(problem.help("add `validation: {data: […]}`"));
         }
         if let Err(TrainError::Option { option, problem }) = settings.options(1).check() {
@@ -91,7 +98,10 @@ impl TypedJob for TrainLm {
         let (_, config) = origin::check(&settings.start, plan);
         let rows = u64::from(settings.batch.sequences);
         let Some(config) = config else {
-            return Some(Estimate { note: Some(format!("{} steps", settings.steps)), ..Estimate::default() });
+            return Some(Estimate {
+                note: Some(format!("{} steps", settings.steps)),
+                ..Estimate::default()
+            });
         };
         let tokens = rows * run::length(settings, &config) as u64;
         let parameters = config.parameters() as u64;
@@ -100,7 +110,11 @@ impl TypedJob for TrainLm {
             // Weights, gradients and two moments in f32, and what is computed at once.
             memory: Some(parameters * 16 + run::ACTIVATION_BYTES),
             bytes_written: Some(parameters * size),
-            note: Some(format!("{} steps of {tokens} tokens, {:.1} M parameters", settings.steps, parameters as f64 / 1e6)),
+            note: Some(format!(
+                "{} steps of {tokens} tokens, {:.1} M parameters",
+                settings.steps,
+                parameters as f64 / 1e6
+            )),
             ..Estimate::default()
         })
     }
@@ -123,7 +137,10 @@ fn check_batch(settings: &TrainLmSettings, config: Option<&ModelConfig>, problem
     if let Some(micro) = batch.micro_sequences
         && (micro == 0 || !batch.sequences.is_multiple_of(micro))
     {
-        let message = format!("{micro} does not divide the {} sequences of a step", batch.sequences);
+        let message = format!(
+            "{micro} does not divide the {} sequences of a step",
+            batch.sequences
+        );
         problems.push(Problem::new("batch.micro_sequences", message));
     }
     if batch.length == Some(0) {
@@ -132,10 +149,17 @@ fn check_batch(settings: &TrainLmSettings, config: Option<&ModelConfig>, problem
     if let (Some(length), Some(config)) = (batch.length, config)
         && length as usize > config.max_positions
     {
-        let message = format!("{length} tokens are more than the model's context of {}", config.max_positions);
-        problems.push(Problem::new("batch.length", message).help(format!("at most {}", config.max_positions)));
+        let message = format!(
+            "{length} tokens are more than the model's context of {}",
+            config.max_positions
+        );
+        problems
+            .push(Problem::new("batch.length", message).help(format!("at most {}", config.max_positions)));
     }
     if settings.checkpoints.keep_last == 0 {
-        problems.push(Problem::new("checkpoints.keep_last", "must not be 0: an interrupted training goes on from the newest"));
+        problems.push(Problem::new(
+            "checkpoints.keep_last",
+            "must not be 0: an interrupted training goes on from the newest",
+        ));
     }
 }

@@ -2,7 +2,9 @@
 
 use tributary_data::Tokenizer;
 use tributary_model::{LlamaSizes, ModelConfig, ModelError, check_tensors, load_config};
-use tributary_pipeline::{InputDeclaration, JobContext, JobError, MODEL_KIND, PlanContext, Problem, ResolvedInput};
+use tributary_pipeline::{
+    InputDeclaration, JobContext, JobError, MODEL_KIND, PlanContext, Problem, ResolvedInput,
+};
 use tributary_store::Store;
 use tributary_tensorfile::Checkpoint;
 use tributary_train::{STATE_KIND, Start, TrainerState};
@@ -32,10 +34,14 @@ pub(super) struct Origin {
 /// The one input of `start`.
 pub(super) fn declare(start: &StartSettings) -> InputDeclaration {
     match start {
-        StartSettings::New(model) => {
-            InputDeclaration::new("start.new.tokenizer", &[TOKENIZER_KIND, MODEL_KIND, "directory"], &model.tokenizer)
+        StartSettings::New(model) => InputDeclaration::new(
+            "start.new.tokenizer",
+            &[TOKENIZER_KIND, MODEL_KIND, "directory"],
+            &model.tokenizer,
+        ),
+        StartSettings::WarmStart(model) => {
+            InputDeclaration::new("start.warm_start", &[MODEL_KIND, STATE_KIND], model)
         }
-        StartSettings::WarmStart(model) => InputDeclaration::new("start.warm_start", &[MODEL_KIND, STATE_KIND], model),
         StartSettings::Resume(state) => InputDeclaration::new("start.resume", &[STATE_KIND], state),
     }
 }
@@ -55,27 +61,53 @@ impl Origin {
         if let StartSettings::New(sizes) = start {
             let config = new_config(sizes, &tokenizer);
             let start = Start::Random { seed: context.seed };
-            return Ok(Self { config, tokenizer, start, digest: None, resumes: None, seed: context.seed, files });
+            return Ok(Self {
+                config,
+                tokenizer,
+                start,
+                digest: None,
+                resumes: None,
+                seed: context.seed,
+                files,
+            });
         }
         let directory = folder.directory();
         let config = load_config(&directory).blame(doing())?;
-        let checkpoint = Checkpoint::open(&directory).map_err(ModelError::from).blame(doing())?;
+        let checkpoint = Checkpoint::open(&directory)
+            .map_err(ModelError::from)
+            .blame(doing())?;
         check_tensors(&config, &checkpoint, &folder.url()).blame(doing())?;
-        let digest = input.artifact.as_ref().filter(|_| input.path.is_empty()).map(|artifact| artifact.digest());
+        let digest = input
+            .artifact
+            .as_ref()
+            .filter(|_| input.path.is_empty())
+            .map(|artifact| artifact.digest());
         let resumes = matches!(start, StartSettings::Resume(_)).then_some(folder);
         let seed = match &resumes {
             Some(state) => TrainerState::read(state).blame(doing())?.seed,
             None => context.seed,
         };
         let start = Start::Model(checkpoint);
-        Ok(Self { config, tokenizer, start, digest, resumes, seed, files })
+        Ok(Self {
+            config,
+            tokenizer,
+            start,
+            digest,
+            resumes,
+            seed,
+            files,
+        })
     }
 }
 
 /// A new Llama that fits a tokenizer.
 fn new_config(sizes: &NewModel, tokenizer: &Tokenizer) -> ModelConfig {
     let hidden = sizes.hidden_size as usize;
-    let inner = sizes.intermediate_size.map_or((hidden * 8).div_ceil(3).next_multiple_of(32), |size| size as usize);
+    let inner = sizes
+        .intermediate_size
+        .map_or((hidden * 8).div_ceil(3).next_multiple_of(32), |size| {
+            size as usize
+        });
     ModelConfig::llama(LlamaSizes {
         hidden_size: hidden,
         intermediate_size: inner,
@@ -98,7 +130,9 @@ pub(super) fn check(start: &StartSettings, plan: &PlanContext<'_>) -> (Vec<Probl
         check_sizes(sizes, &mut problems);
     }
     let declaration = declare(start);
-    let Some(input) = plan.input(&declaration.field) else { return (problems, None) };
+    let Some(input) = plan.input(&declaration.field) else {
+        return (problems, None);
+    };
     match open_headers(start, input) {
         Ok(config) => (problems, config),
         Err(error) => {
@@ -116,11 +150,15 @@ fn open_headers(start: &StartSettings, input: &ResolvedInput) -> Result<Option<M
     }
     let directory = folder.directory();
     let config = load_config(&directory).blame("its configuration cannot be used")?;
-    let checkpoint = Checkpoint::open(&directory).map_err(ModelError::from).blame("its tensors cannot be read")?;
+    let checkpoint = Checkpoint::open(&directory)
+        .map_err(ModelError::from)
+        .blame("its tensors cannot be read")?;
     check_tensors(&config, &checkpoint, &folder.url()).blame("its tensors do not fit")?;
     if tokenizer.vocab_size() > config.vocab_size {
         let (tokens, rows) = (tokenizer.vocab_size(), config.vocab_size);
-        return Err(JobError::bad_input(format!("its tokenizer has {tokens} tokens, its embedding only {rows} rows")));
+        return Err(JobError::bad_input(format!(
+            "its tokenizer has {tokens} tokens, its embedding only {rows} rows"
+        )));
     }
     Ok(Some(config))
 }
@@ -129,7 +167,12 @@ fn check_sizes(sizes: &NewModel, problems: &mut Vec<Problem>) {
     let mut wrong = |field: &str, message: String, help: &str| {
         problems.push(Problem::new(format!("start.new.{field}"), message).help(help));
     };
-    let named = [("hidden_size", sizes.hidden_size), ("layers", sizes.layers), ("heads", sizes.heads), ("context", sizes.context)];
+    let named = [
+        ("hidden_size", sizes.hidden_size),
+        ("layers", sizes.layers),
+        ("heads", sizes.heads),
+        ("context", sizes.context),
+    ];
     for (field, size) in named {
         if size == 0 {
             wrong(field, "must not be 0".into(), "at least 1");
@@ -138,14 +181,26 @@ fn check_sizes(sizes: &NewModel, problems: &mut Vec<Problem>) {
     let (hidden, heads) = (sizes.hidden_size, sizes.heads.max(1));
     if hidden % heads != 0 || (hidden / heads) % 2 != 0 {
         let message = format!("{heads} heads do not cut {hidden} into parts of even width");
-        wrong("heads", message, "hidden_size must be a multiple of twice the heads");
+        wrong(
+            "heads",
+            message,
+            "hidden_size must be a multiple of twice the heads",
+        );
     }
     if let Some(kv_heads) = sizes.kv_heads
         && (kv_heads == 0 || heads % kv_heads != 0)
     {
-        wrong("kv_heads", format!("{kv_heads} key-value heads do not divide {heads} heads"), "a divisor of `heads`");
+        wrong(
+            "kv_heads",
+            format!("{kv_heads} key-value heads do not divide {heads} heads"),
+            "a divisor of `heads`",
+        );
     }
     if !(sizes.rope_theta.is_finite() && sizes.rope_theta > 0.0) {
-        wrong("rope_theta", format!("{} is not a positive number", sizes.rope_theta), "10000 is usual");
+        wrong(
+            "rope_theta",
+            format!("{} is not a positive number", sizes.rope_theta),
+            "10000 is usual",
+        );
     }
 }

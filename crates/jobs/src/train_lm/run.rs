@@ -9,7 +9,8 @@ use tributary_pipeline::{Figure, JobContext, JobError, Line, Outcome};
 use tributary_store::{Lineage, Producer, Publication, Store};
 use tributary_tensorfile::Checkpoint;
 use tributary_train::{
-    Cadence, METRICS_FILE, OPTIMIZER_FILE, Provenance, Session, StepMetrics, TRAINER_FILE, TrainError, Trainer, to_json_lines,
+    Cadence, METRICS_FILE, OPTIMIZER_FILE, Provenance, Session, StepMetrics, TRAINER_FILE, TrainError,
+    Trainer, to_json_lines,
 };
 
 use super::follower::Reporter;
@@ -28,7 +29,10 @@ const COPY_BYTES: u64 = 8 << 20;
 
 /// Tokens of a row.
 pub(super) fn length(settings: &TrainLmSettings, config: &ModelConfig) -> usize {
-    settings.batch.length.map_or(config.max_positions.min(DEFAULT_LENGTH), |length| length as usize)
+    settings
+        .batch
+        .length
+        .map_or(config.max_positions.min(DEFAULT_LENGTH), |length| length as usize)
 }
 
 /// Rows computed at once: the largest divisor of a step's rows whose activations fit.
@@ -52,13 +56,30 @@ pub(super) fn run(settings: &TrainLmSettings, context: &mut JobContext) -> Resul
     let micro = micro_sequences(settings, &origin.config);
     let options = settings.options(settings.batch.sequences as usize / micro);
     let loader = loader(settings, context, &origin, micro, length)?;
-    let mut reporter = reporter(settings, context, &origin, length, micro * length * options.accumulate)?;
-    let session = Session::new(context.checkpoints.clone(), cadence(settings), provenance(settings, context, &origin));
+    let mut reporter = reporter(
+        settings,
+        context,
+        &origin,
+        length,
+        micro * length * options.accumulate,
+    )?;
+    let session = Session::new(
+        context.checkpoints.clone(),
+        cadence(settings),
+        provenance(settings, context, &origin),
+    );
 
     let mut begin = |weights: Option<&Store>| -> Result<Trainer, TrainError> {
         let open = |folder: &Store| Checkpoint::open(&folder.directory()).map_err(ModelError::from);
         let weights = weights.map(open).transpose()?;
-        Trainer::new(origin.config.clone(), device, origin.start.clone(), weights, loader.clone(), options)
+        Trainer::new(
+            origin.config.clone(),
+            device,
+            origin.start.clone(),
+            weights,
+            loader.clone(),
+            options,
+        )
     };
     let resumes = origin.resumes.clone();
     let mut trainer = session
@@ -72,10 +93,14 @@ pub(super) fn run(settings: &TrainLmSettings, context: &mut JobContext) -> Resul
         .blame("beginning the training")?;
     if trainer.step_count() > settings.steps {
         let (done, steps) = (trainer.step_count(), settings.steps);
-        return Err(JobError::config(format!("the state to resume has done {done} steps, and `steps` asks for {steps} in all")));
+        return Err(JobError::config(format!(
+            "the state to resume has done {done} steps, and `steps` asks for {steps} in all"
+        )));
     }
     let left = settings.steps - trainer.step_count();
-    context.progress.begin("training", Some(left * reporter.tokens_a_step), "tokens");
+    context
+        .progress
+        .begin("training", Some(left * reporter.tokens_a_step), "tokens");
     let outcome = session.run(&mut trainer, &mut reporter);
     if let Some(failure) = reporter.failure.take() {
         return Err(failure);
@@ -92,7 +117,13 @@ fn loader(
     len: usize,
 ) -> Result<Loader, JobError> {
     context.progress.begin("tokenising", None, "documents");
-    let documents = data_set::all_documents("data", &settings.data, context, &origin.tokenizer, &tokenize_options(settings))?;
+    let documents = data_set::all_documents(
+        "data",
+        &settings.data,
+        context,
+        &origin.tokenizer,
+        &tokenize_options(settings),
+    )?;
     context.progress.advance(documents.len() as u64);
     let packing = settings.batch.packing;
     let options = LoaderOptions {
@@ -108,7 +139,10 @@ fn loader(
 }
 
 fn tokenize_options(settings: &TrainLmSettings) -> TokenizeOptions {
-    TokenizeOptions { completion_only: settings.loss_on == LossOn::Completion, ..TokenizeOptions::default() }
+    TokenizeOptions {
+        completion_only: settings.loss_on == LossOn::Completion,
+        ..TokenizeOptions::default()
+    }
 }
 
 fn reporter(
@@ -121,7 +155,13 @@ fn reporter(
     let validation = match &settings.validation {
         Some(validation) => {
             let options = tokenize_options(settings);
-            data_set::all_documents("validation.data", &validation.data, context, &origin.tokenizer, &options)?
+            data_set::all_documents(
+                "validation.data",
+                &validation.data,
+                context,
+                &origin.tokenizer,
+                &options,
+            )?
         }
         None => Vec::new(),
     };
@@ -182,23 +222,36 @@ fn publish(
         Publish::Best => session.best_checkpoint().blame("finding the best checkpoint")?,
         Publish::Last => None,
     };
-    let mut facts = session.facts(trainer, dtype).blame("measuring the distance from the start")?;
+    let mut facts = session
+        .facts(trainer, dtype)
+        .blame("measuring the distance from the start")?;
     match &best {
         Some(place) => {
             let chosen = begin(Some(place)).blame("loading the best checkpoint")?;
-            chosen.save_model(publication, "", dtype).blame("writing the model")?;
-            let measured = session.facts(&chosen, dtype).blame("measuring the distance from the start")?;
+            chosen
+                .save_model(publication, "", dtype)
+                .blame("writing the model")?;
+            let measured = session
+                .facts(&chosen, dtype)
+                .blame("measuring the distance from the start")?;
             facts.insert("distance_squared".into(), measured["distance_squared"].clone());
-            facts.insert("published".into(), place.url().rsplit('/').next().unwrap_or_default().into());
+            facts.insert(
+                "published".into(),
+                place.url().rsplit('/').next().unwrap_or_default().into(),
+            );
         }
-        None => trainer.save_model(publication, "", dtype).blame("writing the model")?,
+        None => trainer
+            .save_model(publication, "", dtype)
+            .blame("writing the model")?,
     }
     put_files(publication, "", &origin.files)?;
     publication.put(METRICS_FILE, to_json_lines(trainer.log()))?;
     context.progress.advance(1);
     if settings.save_state {
         let folder = format!("{STATE_FOLDER}/");
-        trainer.save_state(publication, &folder).blame("writing the training state")?;
+        trainer
+            .save_state(publication, &folder)
+            .blame("writing the training state")?;
         put_files(publication, &folder, &origin.files)?;
         context.progress.advance(1);
     }
@@ -224,8 +277,17 @@ fn put_files(publication: &Publication, folder: &str, files: &[(String, Vec<u8>)
 
 /// Copies the model of a checkpoint, without the training state beside it, in blocks.
 fn copy_model(from: &Store, to: &Publication, folder: &str) -> Result<(), JobError> {
-    let state = [OPTIMIZER_FILE, TRAINER_FILE, METRICS_FILE, tributary_store::MANIFEST];
-    for object in from.list("")?.into_iter().filter(|object| !state.contains(&object.key.as_str())) {
+    let state = [
+        OPTIMIZER_FILE,
+        TRAINER_FILE,
+        METRICS_FILE,
+        tributary_store::MANIFEST,
+    ];
+    for object in from
+        .list("")?
+        .into_iter()
+        .filter(|object| !state.contains(&object.key.as_str()))
+    {
         let reader = from.reader(&object.key)?;
         let mut writer = to.writer(&format!("{folder}{}", object.key))?;
         let mut offset = 0;
@@ -244,7 +306,11 @@ fn copy_model(from: &Store, to: &Publication, folder: &str) -> Result<(), JobErr
 fn figures(log: &[StepMetrics]) -> Vec<Figure> {
     let line = |name: &str, points: Vec<(f64, f64)>| {
         let (x, y) = points.into_iter().unzip();
-        Line { name: name.to_owned(), x, y }
+        Line {
+            name: name.to_owned(),
+            x,
+            y,
+        }
     };
     let measured = |line: &StepMetrics| Some((line.step as f64, line.validation_loss?));
     let mut losses = vec![line("training", thinned(log, |line| line.loss))];
@@ -260,8 +326,16 @@ fn figures(log: &[StepMetrics]) -> Vec<Figure> {
     };
     vec![
         series("Loss", "nats a token", losses),
-        series("Gradient norm", "before clipping", vec![line("gradient norm", thinned(log, |line| line.gradient_norm))]),
-        series("Learning rate", "", vec![line("learning rate", thinned(log, |line| line.learning_rate))]),
+        series(
+            "Gradient norm",
+            "before clipping",
+            vec![line("gradient norm", thinned(log, |line| line.gradient_norm))],
+        ),
+        series(
+            "Learning rate",
+            "",
+            vec![line("learning rate", thinned(log, |line| line.learning_rate))],
+        ),
     ]
 }
 
@@ -270,6 +344,10 @@ const POINTS: usize = 400;
 
 fn thinned(log: &[StepMetrics], value: impl Fn(&StepMetrics) -> f64) -> Vec<(f64, f64)> {
     let stretch = log.len().div_ceil(POINTS).max(1);
-    let mean = |lines: &[StepMetrics], of: &dyn Fn(&StepMetrics) -> f64| lines.iter().map(of).sum::<f64>() / lines.len() as f64;
-    log.chunks(stretch).map(|lines| (mean(lines, &|line| line.step as f64), mean(lines, &value))).collect()
+    let mean = |lines: &[StepMetrics], of: &dyn Fn(&StepMetrics) -> f64| {
+        lines.iter().map(of).sum::<f64>() / lines.len() as f64
+    };
+    log.chunks(stretch)
+        .map(|lines| (mean(lines, &|line| line.step as f64), mean(lines, &value)))
+        .collect()
 }

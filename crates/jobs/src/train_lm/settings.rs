@@ -120,7 +120,12 @@ pub struct ScheduleSettings {
 
 impl Default for ScheduleSettings {
     fn default() -> Self {
-        Self { shape: Decay::Cosine, warmup_steps: 0, minimum_ratio: 0.1, decay_ratio: 0.2 }
+        Self {
+            shape: Decay::Cosine,
+            warmup_steps: 0,
+            minimum_ratio: 0.1,
+            decay_ratio: 0.2,
+        }
     }
 }
 
@@ -143,7 +148,13 @@ pub struct BatchSettings {
 
 impl Default for BatchSettings {
     fn default() -> Self {
-        Self { sequences: 8, length: None, micro_sequences: None, packing: true, shuffle: true }
+        Self {
+            sequences: 8,
+            length: None,
+            micro_sequences: None,
+            packing: true,
+            shuffle: true,
+        }
     }
 }
 
@@ -165,8 +176,19 @@ pub struct OptimizerSettings {
 
 impl Default for OptimizerSettings {
     fn default() -> Self {
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = AdamWSettings::default();
-        Self { beta1, beta2, epsilon, weight_decay, clip: Some(1.0) }
+        let AdamWSettings {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        } = AdamWSettings::default();
+        Self {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            clip: Some(1.0),
+        }
     }
 }
 
@@ -213,7 +235,11 @@ pub struct CheckpointSettings {
 
 impl Default for CheckpointSettings {
     fn default() -> Self {
-        Self { every: 100, keep_last: 2, keep_every: None }
+        Self {
+            every: 100,
+            keep_last: 2,
+            keep_every: None,
+        }
     }
 }
 
@@ -254,12 +280,35 @@ impl SaveDtype {
 impl TrainLmSettings {
     /// What decides a step, when its rows are computed in `accumulate` parts.
     pub(crate) fn options(&self, accumulate: usize) -> TrainerOptions {
-        let OptimizerSettings { beta1, beta2, epsilon, weight_decay, clip } = self.optimizer;
-        let ScheduleSettings { shape, warmup_steps, minimum_ratio, decay_ratio } = self.schedule;
+        let OptimizerSettings {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            clip,
+        } = self.optimizer;
+        let ScheduleSettings {
+            shape,
+            warmup_steps,
+            minimum_ratio,
+            decay_ratio,
+        } = self.schedule;
         let (peak, steps) = (self.learning_rate, self.steps);
         TrainerOptions {
-            schedule: Schedule { peak, minimum_ratio, warmup_steps, decay_ratio, steps, decay: shape },
-            adamw: AdamWSettings { beta1, beta2, epsilon, weight_decay },
+            schedule: Schedule {
+                peak,
+                minimum_ratio,
+                warmup_steps,
+                decay_ratio,
+                steps,
+                decay: shape,
+            },
+            adamw: AdamWSettings {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            },
             clip,
             accumulate,
         }
@@ -268,7 +317,9 @@ impl TrainLmSettings {
     /// The steps whose models are published beside the last one.
     pub(crate) fn kept_steps(&self) -> Vec<u64> {
         let every = self.checkpoints.keep_every.filter(|every| *every > 0);
-        every.map_or_else(Vec::new, |every| (1..=self.steps / every).map(|index| index * every).collect())
+        every.map_or_else(Vec::new, |every| {
+            (1..=self.steps / every).map(|index| index * every).collect()
+        })
     }
 
     /// The setting that an option of the trainer comes from.

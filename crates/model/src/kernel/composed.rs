@@ -14,7 +14,10 @@ use super::cpu::attention::Geometry;
 pub fn embedding(weight: Tensor<2>, tokens: &Arc<[u32]>) -> Tensor<2> {
     let device = weight.device();
     let ids: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
-    weight.select(0, Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &device))
+    weight.select(
+        0,
+        Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &device),
+    )
 }
 
 /// See [`super::linear`].
@@ -59,19 +62,33 @@ impl Tables {
     fn of(geometry: &Geometry, device: &Device) -> [Tensor<4>; 3] {
         let make = || {
             let (cos, sin) = (&geometry.rotation.cos, &geometry.rotation.sin);
-            [rotation(geometry, cos, device), rotation(geometry, sin, device), mask(geometry, device)]
+            [
+                rotation(geometry, cos, device),
+                rotation(geometry, sin, device),
+                mask(geometry, device),
+            ]
         };
         let held = geometry.tables.0.get_or_init(make);
-        if held[0].device() == *device { held.clone() } else { make() }
+        if held[0].device() == *device {
+            held.clone()
+        } else {
+            make()
+        }
     }
 }
 
 /// The rows of `table` for every query.
 fn rotation(geometry: &Geometry, table: &[f32], device: &Device) -> Tensor<4> {
     let half = geometry.head_dim / 2;
-    let values: Vec<f32> =
-        geometry.positions.iter().flat_map(|&at| table[at as usize * half..][..half].iter().copied()).collect();
-    Tensor::from_data(TensorData::new(values, [geometry.rows, 1, geometry.len, half]), device)
+    let values: Vec<f32> = geometry
+        .positions
+        .iter()
+        .flat_map(|&at| table[at as usize * half..][..half].iter().copied())
+        .collect();
+    Tensor::from_data(
+        TensorData::new(values, [geometry.rows, 1, geometry.len, half]),
+        device,
+    )
 }
 
 /// 0 where a query sees a key and −10⁹ elsewhere.
@@ -81,31 +98,58 @@ fn mask(geometry: &Geometry, device: &Device) -> Tensor<4> {
     for (token, &first) in geometry.first.iter().enumerate() {
         let last = past + token % geometry.len;
         values.extend((0..geometry.keys).map(|key| {
-            if (first as usize..=last).contains(&key) { 0.0f32 } else { -1e9 }
+            if (first as usize..=last).contains(&key) {
+                0.0f32
+            } else {
+                -1e9
+            }
         }));
     }
-    Tensor::from_data(TensorData::new(values, [geometry.rows, 1, geometry.len, geometry.keys]), device)
+    Tensor::from_data(
+        TensorData::new(values, [geometry.rows, 1, geometry.len, geometry.keys]),
+        device,
+    )
 }
 
 /// See [`super::attention`].
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, geometry: &Arc<Geometry>) -> Tensor<2> {
-    let Geometry { rows, len, heads, kv_heads, head_dim: d, .. } = **geometry;
+    let Geometry {
+        rows,
+        len,
+        heads,
+        kv_heads,
+        head_dim: d,
+        ..
+    } = **geometry;
     let (q, k) = (rotated(q, heads, geometry), rotated(k, kv_heads, geometry));
     attend(q, k, by_head(v, rows, len, kv_heads, d), geometry)
 }
 
 /// Attention of rotated `q` `[rows, heads, len, d]` over `k`, `v` `[rows, kv_heads, keys, d]`.
 pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, geometry: &Geometry) -> Tensor<2> {
-    let Geometry { rows, len, heads, kv_heads, keys, head_dim: d, .. } = *geometry;
+    let Geometry {
+        rows,
+        len,
+        heads,
+        kv_heads,
+        keys,
+        head_dim: d,
+        ..
+    } = *geometry;
     let group = heads / kv_heads;
     let [_, _, mask] = Tables::of(geometry, &q.device());
     let repeat = |x: Tensor<4>| {
-        x.unsqueeze_dim::<5>(2).repeat_dim(2, group).reshape([rows, heads, keys, d])
+        x.unsqueeze_dim::<5>(2)
+            .repeat_dim(2, group)
+            .reshape([rows, heads, keys, d])
     };
     let dtype = q.dtype();
     let scores = q.matmul(repeat(k).swap_dims(2, 3)).cast(DType::F32) * geometry.scale;
     let weights = softmax(scores + mask, 3).cast(dtype);
-    weights.matmul(repeat(v)).swap_dims(1, 2).reshape([rows * len, heads * d])
+    weights
+        .matmul(repeat(v))
+        .swap_dims(1, 2)
+        .reshape([rows * len, heads * d])
 }
 
 /// The rotary embedding of `x` `[rows·len, heads·d]` as `[rows, heads, len, d]`.
@@ -126,11 +170,19 @@ pub fn nll(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1
     let parts = (0..tokens).step_by(TOKENS).map(|start| {
         let end = (start + TOKENS).min(tokens);
         let logits = linear(hidden.clone().slice([start..end, 0..width]), head.clone()).cast(DType::F32);
-        let chosen: Vec<i32> = targets[start..end].iter().map(|&target| target.max(0) as i32).collect();
-        let scored: Vec<f32> = targets[start..end].iter().map(|&target| f32::from(target >= 0)).collect();
+        let chosen: Vec<i32> = targets[start..end]
+            .iter()
+            .map(|&target| target.max(0) as i32)
+            .collect();
+        let scored: Vec<f32> = targets[start..end]
+            .iter()
+            .map(|&target| f32::from(target >= 0))
+            .collect();
         let chosen = Tensor::<2, Int>::from_data(TensorData::new(chosen, [end - start, 1]), &device);
         let scored = Tensor::<2>::from_data(TensorData::new(scored, [end - start, 1]), &device);
-        (log_softmax(logits, 1).gather(1, chosen) * scored).neg().reshape([end - start])
+        (log_softmax(logits, 1).gather(1, chosen) * scored)
+            .neg()
+            .reshape([end - start])
     });
     Tensor::cat(parts.collect(), 0)
 }

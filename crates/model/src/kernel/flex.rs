@@ -50,12 +50,22 @@ pub(super) fn attend(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, geometry: &
         attention::rotate(&mut copy, heads, geometry, false);
         tensor(copy, &[tokens, width])
     };
-    let (q, k, v) = (rotated(q, geometry.heads), rotated(k, geometry.kv_heads), dense(v));
+    let (q, k, v) = (
+        rotated(q, geometry.heads),
+        rotated(k, geometry.kv_heads),
+        dense(v),
+    );
     let (tokens, width) = sizes(&q);
     let mut out = vec![0.0; tokens * width];
     let mut lse = vec![0.0; tokens * geometry.heads];
     attention::forward(&mut out, &mut lse, values(&q), values(&k), values(&v), geometry);
-    Attended { out: tensor(out, &[tokens, width]), lse, q, k, v }
+    Attended {
+        out: tensor(out, &[tokens, width]),
+        lse,
+        q,
+        k,
+        v,
+    }
 }
 
 /// [`norm::forward`] over tensors, with the inverse root mean squares.
@@ -63,7 +73,13 @@ pub(super) fn normalise(x: &FlexTensor, weight: &FlexTensor, epsilon: f64) -> (F
     let (rows, width) = sizes(x);
     let mut y = vec![0.0; rows * width];
     let mut inverse = vec![0.0; rows];
-    norm::forward(&mut y, &mut inverse, values(&dense(x)), values(&dense(weight)), epsilon as f32);
+    norm::forward(
+        &mut y,
+        &mut inverse,
+        values(&dense(x)),
+        values(&dense(weight)),
+        epsilon as f32,
+    );
     (tensor(y, &[rows, width]), inverse)
 }
 
@@ -72,9 +88,11 @@ impl FusedOps for Flex {
         let weight = dense(&weight);
         let (_, width) = sizes(&weight);
         let mut rows = vec![0.0; tokens.len() * width];
-        rows.par_chunks_mut(width).zip(&tokens[..]).for_each(|(row, &token)| {
-            row.copy_from_slice(&values(&weight)[token as usize * width..][..width]);
-        });
+        rows.par_chunks_mut(width)
+            .zip(&tokens[..])
+            .for_each(|(row, &token)| {
+                row.copy_from_slice(&values(&weight)[token as usize * width..][..width]);
+            });
         tensor(rows, &[tokens.len(), width])
     }
 
@@ -107,13 +125,21 @@ impl FusedOps for Flex {
         attend(&q, &k, &v, &geometry).out
     }
 
-    fn fused_loss(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self> {
+    fn fused_loss(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[i64]>,
+    ) -> FloatTensor<Self> {
         let nll = Self::fused_nll(hidden, head, targets);
         let sum: f64 = values(&nll).iter().map(|value| f64::from(*value)).sum();
         tensor(vec![sum as f32], &[1])
     }
 
-    fn fused_nll(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self> {
+    fn fused_nll(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[i64]>,
+    ) -> FloatTensor<Self> {
         let (hidden, head) = (dense(&hidden), dense(&head));
         let nll = loss::forward(values(&hidden), values(&head), &targets, sizes(&head).1);
         tensor(nll, &[targets.len()])

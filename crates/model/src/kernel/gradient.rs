@@ -95,7 +95,14 @@ impl Backward<Flex, 2> for RmsNorm {
         let (x, weight, inverse) = ops.state;
         let (rows, width) = sizes(&x);
         let (mut dx, mut dweight) = (vec![0.0; rows * width], vec![0.0; width]);
-        norm::backward(&mut dx, &mut dweight, values(&dy), values(&x), values(&weight), &inverse);
+        norm::backward(
+            &mut dx,
+            &mut dweight,
+            values(&dy),
+            values(&x),
+            values(&weight),
+            &inverse,
+        );
         if let Some(node) = x_node {
             grads.register::<Flex>(node.id, tensor(dx, &[rows, width]));
         }
@@ -167,7 +174,11 @@ impl Backward<Flex, 2> for Loss {
         let (dhidden, dhead) = ops.state;
         for (node, gradient) in ops.parents.into_iter().zip([dhidden, dhead]) {
             if let Some(node) = node {
-                let scaled = if factor == 1.0 { gradient } else { Flex::float_mul_scalar(gradient, factor.into()) };
+                let scaled = if factor == 1.0 {
+                    gradient
+                } else {
+                    Flex::float_mul_scalar(gradient, factor.into())
+                };
                 grads.register::<Flex>(node.id, scaled);
             }
         }
@@ -239,7 +250,11 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
-    fn fused_loss(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self> {
+    fn fused_loss(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[i64]>,
+    ) -> FloatTensor<Self> {
         let nodes = [hidden.node(), head.node()];
         let (hidden, head) = (dense(hidden.primitive()), dense(head.primitive()));
         match Loss.prepare::<C>(nodes).compute_bound().stateful() {
@@ -256,7 +271,11 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
-    fn fused_nll(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self> {
+    fn fused_nll(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[i64]>,
+    ) -> FloatTensor<Self> {
         let output = Flex::fused_nll(hidden.primitive().clone(), head.primitive().clone(), targets);
         FloatTensor::<Self>::new(output)
     }

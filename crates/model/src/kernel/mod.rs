@@ -36,9 +36,17 @@ pub(crate) trait FusedOps: Backend {
         geometry: Arc<Geometry>,
     ) -> FloatTensor<Self>;
     /// Σ negative log-likelihood, shape `[1]`.
-    fn fused_loss(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self>;
+    fn fused_loss(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[i64]>,
+    ) -> FloatTensor<Self>;
     /// Negative log-likelihood of each token, shape `[tokens]`; has no gradient.
-    fn fused_nll(hidden: FloatTensor<Self>, head: FloatTensor<Self>, targets: Arc<[i64]>) -> FloatTensor<Self>;
+    fn fused_nll(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: Arc<[i64]>,
+    ) -> FloatTensor<Self>;
 }
 
 /// Whether our CPU kernels serve this device.
@@ -46,7 +54,10 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,
         DispatchDevice::Autodiff(inner) => matches!(&**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns, reason = "other variants exist only with the feature `cuda`")]
+        #[allow(
+            unreachable_patterns,
+            reason = "other variants exist only with the feature `cuda`"
+        )]
         _ => false,
     }
 }
@@ -56,7 +67,10 @@ pub fn embedding(weight: Tensor<2>, tokens: &Arc<[u32]>) -> Tensor<2> {
     if !is_cpu(&weight.device()) {
         return composed::embedding(weight, tokens);
     }
-    Tensor::from_dispatch(Dispatch::fused_embedding(weight.into_dispatch(), Arc::clone(tokens)))
+    Tensor::from_dispatch(Dispatch::fused_embedding(
+        weight.into_dispatch(),
+        Arc::clone(tokens),
+    ))
 }
 
 /// A linear layer without bias: `[tokens, in]` and `[out, in]` → `[tokens, out]`.
@@ -72,7 +86,11 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
     if !is_cpu(&weight.device()) {
         return composed::rms_norm(x, weight, epsilon);
     }
-    Tensor::from_dispatch(Dispatch::fused_rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon))
+    Tensor::from_dispatch(Dispatch::fused_rms_norm(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        epsilon,
+    ))
 }
 
 /// `silu(gate) ⊙ up`, shapes `[tokens, intermediate]`.
@@ -104,7 +122,11 @@ pub fn loss(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<
         return composed::nll(hidden, head, targets).sum();
     }
     let targets = Arc::clone(targets);
-    Tensor::from_dispatch(Dispatch::fused_loss(hidden.into_dispatch(), head.into_dispatch(), targets))
+    Tensor::from_dispatch(Dispatch::fused_loss(
+        hidden.into_dispatch(),
+        head.into_dispatch(),
+        targets,
+    ))
 }
 
 /// Negative log-likelihood of each token in nats (0 where not scored), without gradients.
@@ -113,5 +135,9 @@ pub fn nll(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1
         return composed::nll(hidden, head, targets);
     }
     let targets = Arc::clone(targets);
-    Tensor::from_dispatch(Dispatch::fused_nll(hidden.into_dispatch(), head.into_dispatch(), targets))
+    Tensor::from_dispatch(Dispatch::fused_nll(
+        hidden.into_dispatch(),
+        head.into_dispatch(),
+        targets,
+    ))
 }

@@ -23,7 +23,9 @@ fn python() -> Option<PathBuf> {
 /// What the program prints as its last line, as JSON.
 #[track_caller]
 fn ask(python: &Path, program: &str, arguments: &[&OsStr]) -> Value {
-    let program = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/reference").join(program);
+    let program = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("tests/reference")
+        .join(program);
     let output = Command::new(python)
         .arg(program)
         .args(arguments)

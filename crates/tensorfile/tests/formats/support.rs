@@ -9,7 +9,9 @@ use tributary_tensorfile::{Directory, Foreign, LocalDirectory, ModelLayout, Read
 
 /// A file or folder beside the repository, if it is there.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
-    let found = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../../shared").join(path);
+    let found = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("../../../shared")
+        .join(path);
     if found.exists() {
         return Some(found);
     }

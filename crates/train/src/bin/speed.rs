@@ -250,7 +250,10 @@ fn answer_requests(bench: &mut Bench) -> Outcome<()> {
             other => return Err(format!("`{other}` is none of prepare, evaluate, train, decode").into()),
         };
         let seconds = start.elapsed().as_secs_f64();
-        println!("{}", json!({"seconds": seconds, "tokens": tokens, "value": value}));
+        println!(
+            "{}",
+            json!({"seconds": seconds, "tokens": tokens, "value": value})
+        );
         std::io::stdout().flush()?;
     }
     Ok(())

@@ -74,7 +74,10 @@ impl Geometry {
     /// The span of keys `[low, high)` that queries `start..end` of `row` reach together.
     fn span(&self, row: usize, start: usize, end: usize) -> (usize, usize) {
         let first = &self.first[row * self.len..][start..end];
-        (first.iter().copied().min().unwrap_or(0) as usize, self.past() + end)
+        (
+            first.iter().copied().min().unwrap_or(0) as usize,
+            self.past() + end,
+        )
     }
 }
 
@@ -83,45 +86,62 @@ pub fn rotate(x: &mut [f32], heads: usize, geometry: &Geometry, inverse: bool) {
     let half = geometry.head_dim / 2;
     let width = heads * geometry.head_dim;
     let sign = if inverse { -1.0f32 } else { 1.0 };
-    x.par_chunks_mut(width).zip(&geometry.positions).for_each(|(token, &position)| {
-        vectorised(#[inline(always)] || {
-            let at = position as usize * half;
-            let (cos, sin) = (&geometry.rotation.cos[at..at + half], &geometry.rotation.sin[at..at + half]);
-            for head in token.chunks_exact_mut(2 * half) {
-                let (low, high) = head.split_at_mut(half);
-                for ((a, b), (c, s)) in low.iter_mut().zip(high).zip(cos.iter().zip(sin)) {
-                    let (x, y, s) = (*a, *b, s * sign);
-                    *a = x * c - y * s;
-                    *b = y * c + x * s;
-                }
-            }
+    x.par_chunks_mut(width)
+        .zip(&geometry.positions)
+        .for_each(|(token, &position)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let at = position as usize * half;
+                    let (cos, sin) = (
+                        &geometry.rotation.cos[at..at + half],
+                        &geometry.rotation.sin[at..at + half],
+                    );
+                    for head in token.chunks_exact_mut(2 * half) {
+                        let (low, high) = head.split_at_mut(half);
+                        for ((a, b), (c, s)) in low.iter_mut().zip(high).zip(cos.iter().zip(sin)) {
+                            let (x, y, s) = (*a, *b, s * sign);
+                            *a = x * c - y * s;
+                            *b = y * c + x * s;
+                        }
+                    }
+                },
+            );
         });
-    });
 }
 
 /// Softmax in place over the visible keys of each query of a block; other scores become 0.
 ///
 /// Returns nothing but fills `lse` (one value a query) with log Σ exp of the visible scores.
-fn softmax(scores: &mut [f32], span: usize, low: usize, visible: impl Fn(usize) -> (usize, usize), lse: &mut [f32]) {
-    vectorised(#[inline(always)] || {
-        for (query, (row, lse)) in scores.chunks_mut(span).zip(lse).enumerate() {
-            let (first, end) = visible(query);
-            let (first, end) = (first - low, end - low);
-            row[..first].fill(0.0);
-            row[end..].fill(0.0);
-            let row = &mut row[first..end];
-            let peak = max(row);
-            for score in row.iter_mut() {
-                *score = exp(*score - peak);
+fn softmax(
+    scores: &mut [f32],
+    span: usize,
+    low: usize,
+    visible: impl Fn(usize) -> (usize, usize),
+    lse: &mut [f32],
+) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (query, (row, lse)) in scores.chunks_mut(span).zip(lse).enumerate() {
+                let (first, end) = visible(query);
+                let (first, end) = (first - low, end - low);
+                row[..first].fill(0.0);
+                row[end..].fill(0.0);
+                let row = &mut row[first..end];
+                let peak = max(row);
+                for score in row.iter_mut() {
+                    *score = exp(*score - peak);
+                }
+                let total = sum(row);
+                let inverse = 1.0 / total;
+                for score in row.iter_mut() {
+                    *score *= inverse;
+                }
+                *lse = peak + total.ln();
             }
-            let total = sum(row);
-            let inverse = 1.0 / total;
-            for score in row.iter_mut() {
-                *score *= inverse;
-            }
-            *lse = peak + total.ln();
-        }
-    });
+        },
+    );
 }
 
 /// Attention of rotated queries `q` (`[rows·len, heads·d]`) over rotated keys `k` and values `v`
@@ -132,9 +152,13 @@ pub fn forward(out: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v: &[f32]
         return forward_few(out, lse, q, k, v, geometry);
     }
     let (width, block) = (geometry.width(), geometry.block());
-    let rows = out.par_chunks_mut(geometry.len * width).zip(lse.par_chunks_mut(geometry.len * geometry.heads));
+    let rows = out
+        .par_chunks_mut(geometry.len * width)
+        .zip(lse.par_chunks_mut(geometry.len * geometry.heads));
     rows.enumerate().for_each(|(row, (out, lse))| {
-        let blocks = out.par_chunks_mut(block * width).zip(lse.par_chunks_mut(block * geometry.heads));
+        let blocks = out
+            .par_chunks_mut(block * width)
+            .zip(lse.par_chunks_mut(block * geometry.heads));
         blocks.enumerate().for_each(|(index, (out, lse))| {
             forward_block(out, lse, q, k, v, geometry, row, index * block);
         });
@@ -161,18 +185,39 @@ fn forward_block(
     let mut column = vec![0.0f32; count];
     for head in 0..geometry.heads {
         let kv = head / (geometry.heads / geometry.kv_heads);
-        let queries = View::strided(&q[(row * geometry.len + start) * width + head * d..], count, d, width);
+        let queries = View::strided(
+            &q[(row * geometry.len + start) * width + head * d..],
+            count,
+            d,
+            width,
+        );
         let at = (row * geometry.keys + low) * kv_width + kv * d;
         let keys = View::strided(&k[at..], span, d, kv_width);
         let values = View::strided(&v[at..], span, d, kv_width);
-        multiply(&mut scores, span, queries, keys.transposed(), geometry.scale, false, Threads::One);
+        multiply(
+            &mut scores,
+            span,
+            queries,
+            keys.transposed(),
+            geometry.scale,
+            false,
+            Threads::One,
+        );
         let visible = |query: usize| (first[query] as usize, geometry.past() + start + query + 1);
         softmax(&mut scores, span, low, visible, &mut column);
         for (query, value) in column.iter().enumerate() {
             lse[query * geometry.heads + head] = *value;
         }
         let probabilities = View::new(&scores, count, span);
-        multiply(&mut out[head * d..], width, probabilities, values, 1.0, false, Threads::One);
+        multiply(
+            &mut out[head * d..],
+            width,
+            probabilities,
+            values,
+            1.0,
+            false,
+            Threads::One,
+        );
     }
 }
 
@@ -180,25 +225,32 @@ fn forward_block(
 fn forward_few(out: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v: &[f32], geometry: &Geometry) {
     let (d, kv_width) = (geometry.head_dim, geometry.kv_width());
     let (len, heads) = (geometry.len, geometry.heads);
-    out.par_chunks_mut(d).zip(lse.par_iter_mut()).enumerate().for_each(|(index, (out, lse))| {
-        let (token, head) = (index / heads, index % heads);
-        let (row, query) = (token / len, token % len);
-        let kv = head / (heads / geometry.kv_heads);
-        let low = geometry.first[token] as usize;
-        let high = geometry.past() + query + 1;
-        let at = |key: usize| (row * geometry.keys + key) * kv_width + kv * d;
-        vectorised(#[inline(always)] || {
-            let q = &q[token * heads * d + head * d..][..d];
-            let mut scores: Vec<f32> =
-                (low..high).map(|key| dot(q, &k[at(key)..][..d]) * geometry.scale).collect();
-            let span = scores.len();
-            softmax(&mut scores, span, low, |_| (low, high), std::slice::from_mut(lse));
-            out.fill(0.0);
-            for (score, key) in scores.iter().zip(low..high) {
-                add_scaled(out, *score, &v[at(key)..][..d]);
-            }
+    out.par_chunks_mut(d)
+        .zip(lse.par_iter_mut())
+        .enumerate()
+        .for_each(|(index, (out, lse))| {
+            let (token, head) = (index / heads, index % heads);
+            let (row, query) = (token / len, token % len);
+            let kv = head / (heads / geometry.kv_heads);
+            let low = geometry.first[token] as usize;
+            let high = geometry.past() + query + 1;
+            let at = |key: usize| (row * geometry.keys + key) * kv_width + kv * d;
+            vectorised(
+                #[inline(always)]
+                || {
+                    let q = &q[token * heads * d + head * d..][..d];
+                    let mut scores: Vec<f32> = (low..high)
+                        .map(|key| dot(q, &k[at(key)..][..d]) * geometry.scale)
+                        .collect();
+                    let span = scores.len();
+                    softmax(&mut scores, span, low, |_| (low, high), std::slice::from_mut(lse));
+                    out.fill(0.0);
+                    for (score, key) in scores.iter().zip(low..high) {
+                        add_scaled(out, *score, &v[at(key)..][..d]);
+                    }
+                },
+            );
         });
-    });
 }
 
 /// Gradients of one key-value head of one row, head-major.
@@ -228,22 +280,41 @@ pub struct Saved<'a> {
 
 /// Gradients of [`forward`] with respect to the *rotated* queries and keys, and the values
 /// (Dao et al. 2022, algorithm 4): `δ = Σ ∂o ⊙ o`, `∂s = p ⊙ (∂o·vᵀ − δ)`.
-pub fn backward(dq: &mut [f32], dk: &mut [f32], dv: &mut [f32], dout: &[f32], saved: Saved<'_>, geometry: &Geometry) {
+pub fn backward(
+    dq: &mut [f32],
+    dk: &mut [f32],
+    dv: &mut [f32],
+    dout: &[f32],
+    saved: Saved<'_>,
+    geometry: &Geometry,
+) {
     assert_eq!(geometry.past(), 0, "attention over cached keys has no gradient");
     let (d, len) = (geometry.head_dim, geometry.len);
     let group = geometry.heads / geometry.kv_heads;
     let tasks: Vec<HeadGradients> = (0..geometry.rows * geometry.kv_heads)
         .into_par_iter()
-        .map(|task| backward_head(dout, saved, geometry, task / geometry.kv_heads, task % geometry.kv_heads))
+        .map(|task| {
+            backward_head(
+                dout,
+                saved,
+                geometry,
+                task / geometry.kv_heads,
+                task % geometry.kv_heads,
+            )
+        })
         .collect();
-    dq.par_chunks_mut(geometry.width()).enumerate().for_each(|(token, dq)| {
-        let (row, query) = (token / len, token % len);
-        for (head, dq) in dq.chunks_mut(d).enumerate() {
-            let gradients = &tasks[row * geometry.kv_heads + head / group];
-            dq.copy_from_slice(&gradients.dq[((head % group) * len + query) * d..][..d]);
-        }
-    });
-    let tokens = dk.par_chunks_mut(geometry.kv_width()).zip(dv.par_chunks_mut(geometry.kv_width()));
+    dq.par_chunks_mut(geometry.width())
+        .enumerate()
+        .for_each(|(token, dq)| {
+            let (row, query) = (token / len, token % len);
+            for (head, dq) in dq.chunks_mut(d).enumerate() {
+                let gradients = &tasks[row * geometry.kv_heads + head / group];
+                dq.copy_from_slice(&gradients.dq[((head % group) * len + query) * d..][..d]);
+            }
+        });
+    let tokens = dk
+        .par_chunks_mut(geometry.kv_width())
+        .zip(dv.par_chunks_mut(geometry.kv_width()));
     tokens.enumerate().for_each(|(token, (dk, dv))| {
         let (row, key) = (token / len, token % len);
         for (head, (dk, dv)) in dk.chunks_mut(d).zip(dv.chunks_mut(d)).enumerate() {
@@ -254,8 +325,19 @@ pub fn backward(dq: &mut [f32], dk: &mut [f32], dv: &mut [f32], dout: &[f32], sa
     });
 }
 
-fn backward_head(dout: &[f32], saved: Saved<'_>, geometry: &Geometry, row: usize, kv: usize) -> HeadGradients {
-    let (d, len, width, kv_width) = (geometry.head_dim, geometry.len, geometry.width(), geometry.kv_width());
+fn backward_head(
+    dout: &[f32],
+    saved: Saved<'_>,
+    geometry: &Geometry,
+    row: usize,
+    kv: usize,
+) -> HeadGradients {
+    let (d, len, width, kv_width) = (
+        geometry.head_dim,
+        geometry.len,
+        geometry.width(),
+        geometry.kv_width(),
+    );
     let group = geometry.heads / geometry.kv_heads;
     let block = geometry.block();
     let mut dq = vec![0.0f32; group * len * d];
@@ -275,31 +357,74 @@ fn backward_head(dout: &[f32], saved: Saved<'_>, geometry: &Geometry, row: usize
             let values = View::strided(&saved.v[key_at..], span, d, kv_width);
             let mut scores = vec![0.0f32; count * span];
             let mut slopes = vec![0.0f32; count * span];
-            multiply(&mut scores, span, queries, keys.transposed(), geometry.scale, false, Threads::One);
-            multiply(&mut slopes, span, gradients, values.transposed(), 1.0, false, Threads::One);
-            vectorised(#[inline(always)] || {
-                for (query, (p, ds)) in scores.chunks_mut(span).zip(slopes.chunks_mut(span)).enumerate() {
-                    let first = geometry.first[token + query] as usize - low;
-                    let end = start + query + 1 - low;
-                    let lse = saved.lse[(token + query) * geometry.heads + head];
-                    let out_at = (token + query) * width + head * d;
-                    let delta = dot(&dout[out_at..][..d], &saved.out[out_at..][..d]);
-                    for outside in [&mut p[..], &mut ds[..]] {
-                        outside[..first].fill(0.0);
-                        outside[end..].fill(0.0);
+            multiply(
+                &mut scores,
+                span,
+                queries,
+                keys.transposed(),
+                geometry.scale,
+                false,
+                Threads::One,
+            );
+            multiply(
+                &mut slopes,
+                span,
+                gradients,
+                values.transposed(),
+                1.0,
+                false,
+                Threads::One,
+            );
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (query, (p, ds)) in scores.chunks_mut(span).zip(slopes.chunks_mut(span)).enumerate() {
+                        let first = geometry.first[token + query] as usize - low;
+                        let end = start + query + 1 - low;
+                        let lse = saved.lse[(token + query) * geometry.heads + head];
+                        let out_at = (token + query) * width + head * d;
+                        let delta = dot(&dout[out_at..][..d], &saved.out[out_at..][..d]);
+                        for outside in [&mut p[..], &mut ds[..]] {
+                            outside[..first].fill(0.0);
+                            outside[end..].fill(0.0);
+                        }
+                        for (p, ds) in p[first..end].iter_mut().zip(&mut ds[first..end]) {
+                            *p = exp(*p - lse);
+                            *ds = *p * (*ds - delta);
+                        }
                     }
-                    for (p, ds) in p[first..end].iter_mut().zip(&mut ds[first..end]) {
-                        *p = exp(*p - lse);
-                        *ds = *p * (*ds - delta);
-                    }
-                }
-            });
+                },
+            );
             let slopes = View::new(&slopes, count, span);
             let probabilities = View::new(&scores, count, span);
             let scale = geometry.scale;
-            multiply(&mut dq[(member * len + start) * d..], d, slopes, keys, scale, false, Threads::One);
-            multiply(&mut dk[low * d..], d, slopes.transposed(), queries, scale, true, Threads::One);
-            multiply(&mut dv[low * d..], d, probabilities.transposed(), gradients, 1.0, true, Threads::One);
+            multiply(
+                &mut dq[(member * len + start) * d..],
+                d,
+                slopes,
+                keys,
+                scale,
+                false,
+                Threads::One,
+            );
+            multiply(
+                &mut dk[low * d..],
+                d,
+                slopes.transposed(),
+                queries,
+                scale,
+                true,
+                Threads::One,
+            );
+            multiply(
+                &mut dv[low * d..],
+                d,
+                probabilities.transposed(),
+                gradients,
+                1.0,
+                true,
+                Threads::One,
+            );
         }
     }
     HeadGradients { dq, dk, dv }

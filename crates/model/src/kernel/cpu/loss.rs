@@ -37,16 +37,29 @@ pub fn forward(hidden: &[f32], head: &[f32], targets: &[i64], width: usize) -> V
     for (tokens, rows) in scored.chunks(block).zip(rows.chunks(block * width)) {
         let logits = &mut logits[..tokens.len() * vocabulary];
         let weights = View::new(head, vocabulary, width).transposed();
-        multiply(logits, vocabulary, View::new(rows, tokens.len(), width), weights, 1.0, false, Threads::All);
+        multiply(
+            logits,
+            vocabulary,
+            View::new(rows, tokens.len(), width),
+            weights,
+            1.0,
+            false,
+            Threads::All,
+        );
         let values: Vec<f32> = logits
             .par_chunks_mut(vocabulary)
             .zip(tokens)
-            .map(|(logits, &token)| vectorised(#[inline(always)] || {
-                let target = logits[targets[token] as usize];
-                let peak = max(logits);
-                logits.iter_mut().for_each(|logit| *logit = exp(*logit - peak));
-                peak + sum(logits).ln() - target
-            }))
+            .map(|(logits, &token)| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let target = logits[targets[token] as usize];
+                        let peak = max(logits);
+                        logits.iter_mut().for_each(|logit| *logit = exp(*logit - peak));
+                        peak + sum(logits).ln() - target
+                    },
+                )
+            })
             .collect();
         for (&token, value) in tokens.iter().zip(values) {
             nll[token] = value;
@@ -82,30 +95,55 @@ pub fn forward_with_gradients(hidden: &[f32], head: &[f32], targets: &[i64], wid
         let logits = &mut logits[..count * vocabulary];
         let weights = View::new(head, vocabulary, width);
         let rows = View::new(rows, count, width);
-        multiply(logits, vocabulary, rows, weights.transposed(), 1.0, false, Threads::All);
+        multiply(
+            logits,
+            vocabulary,
+            rows,
+            weights.transposed(),
+            1.0,
+            false,
+            Threads::All,
+        );
         let values: Vec<f32> = logits
             .par_chunks_mut(vocabulary)
             .zip(tokens)
-            .map(|(logits, &token)| vectorised(#[inline(always)] || {
-                let target = targets[token] as usize;
-                let chosen = logits[target];
-                let peak = max(logits);
-                logits.iter_mut().for_each(|logit| *logit = exp(*logit - peak));
-                let total = sum(logits);
-                let inverse = 1.0 / total;
-                logits.iter_mut().for_each(|logit| *logit *= inverse);
-                logits[target] -= 1.0;
-                peak + total.ln() - chosen
-            }))
+            .map(|(logits, &token)| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let target = targets[token] as usize;
+                        let chosen = logits[target];
+                        let peak = max(logits);
+                        logits.iter_mut().for_each(|logit| *logit = exp(*logit - peak));
+                        let total = sum(logits);
+                        let inverse = 1.0 / total;
+                        logits.iter_mut().for_each(|logit| *logit *= inverse);
+                        logits[target] -= 1.0;
+                        peak + total.ln() - chosen
+                    },
+                )
+            })
             .collect();
         total += values.iter().map(|value| f64::from(*value)).sum::<f64>();
         let slopes = View::new(logits, count, vocabulary);
         let drows = &mut drows[..count * width];
         multiply(drows, width, slopes, weights, 1.0, false, Threads::All);
-        multiply(&mut dhead, width, slopes.transposed(), rows, 1.0, true, Threads::All);
+        multiply(
+            &mut dhead,
+            width,
+            slopes.transposed(),
+            rows,
+            1.0,
+            true,
+            Threads::All,
+        );
         for (&token, drow) in tokens.iter().zip(drows.chunks(width)) {
             dhidden[token * width..][..width].copy_from_slice(drow);
         }
     }
-    LossGradients { sum: total, dhidden, dhead }
+    LossGradients {
+        sum: total,
+        dhidden,
+        dhead,
+    }
 }

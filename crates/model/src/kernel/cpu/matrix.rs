@@ -17,9 +17,23 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// A row-major matrix `[rows, columns]` whose rows lie `stride` elements apart.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        let needed = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns };
-        assert!(data.len() >= needed, "matrix view [{rows}, {columns}] over {} elements", data.len());
-        Self { data, rows, columns, row_stride: stride, column_stride: 1 }
+        let needed = if rows == 0 || columns == 0 {
+            0
+        } else {
+            (rows - 1) * stride + columns
+        };
+        assert!(
+            data.len() >= needed,
+            "matrix view [{rows}, {columns}] over {} elements",
+            data.len()
+        );
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride: stride,
+            column_stride: 1,
+        }
     }
 
     /// A dense row-major matrix `[rows, columns]`.
@@ -65,7 +79,10 @@ pub fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(c_stride >= n && c.len() >= (m - 1) * c_stride + n, "product does not fit its output");
+    assert!(
+        c_stride >= n && c.len() >= (m - 1) * c_stride + n,
+        "product does not fit its output"
+    );
     let parallelism = match threads {
         Threads::All if m * n * k > 1 << 18 => gemm::Parallelism::Rayon(0),
         _ => gemm::Parallelism::None,
@@ -108,24 +125,32 @@ pub fn linear(y: &mut [f32], x: &[f32], w: &[f32], rows: usize, inner: usize, ou
         let (x, w) = (View::new(x, rows, inner), View::new(w, outer, inner).transposed());
         return multiply(y, outer, x, w, 1.0, false, Threads::All);
     }
-    let band = outer.div_ceil(rayon::current_num_threads()).next_multiple_of(16).max(64);
-    let mut bands: Vec<Vec<&mut [f32]>> = (0..outer.div_ceil(band)).map(|_| Vec::with_capacity(rows)).collect();
+    let band = outer
+        .div_ceil(rayon::current_num_threads())
+        .next_multiple_of(16)
+        .max(64);
+    let mut bands: Vec<Vec<&mut [f32]>> = (0..outer.div_ceil(band))
+        .map(|_| Vec::with_capacity(rows))
+        .collect();
     for row in y.chunks_mut(outer) {
         for (chunk, band) in row.chunks_mut(band).zip(&mut bands) {
             band.push(chunk);
         }
     }
     bands.into_par_iter().enumerate().for_each(|(index, mut parts)| {
-        vectorised(#[inline(always)] || {
-            let first = index * band;
-            let width = parts.first().map_or(0, |part| part.len());
-            for column in 0..width {
-                let weights = &w[(first + column) * inner..][..inner];
-                for (row, part) in parts.iter_mut().enumerate() {
-                    part[column] = dot(&x[row * inner..][..inner], weights);
+        vectorised(
+            #[inline(always)]
+            || {
+                let first = index * band;
+                let width = parts.first().map_or(0, |part| part.len());
+                for column in 0..width {
+                    let weights = &w[(first + column) * inner..][..inner];
+                    for (row, part) in parts.iter_mut().enumerate() {
+                        part[column] = dot(&x[row * inner..][..inner], weights);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -134,7 +159,9 @@ mod tests {
     use super::*;
 
     fn numbers(count: usize, salt: usize) -> Vec<f32> {
-        (0..count).map(|i| (((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.5) - 1.0).collect()
+        (0..count)
+            .map(|i| (((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.5) - 1.0)
+            .collect()
     }
 
     #[test]
@@ -145,7 +172,9 @@ mod tests {
             linear(&mut y, &x, &w, rows, inner, outer);
             for r in 0..rows {
                 for o in 0..outer {
-                    let exact: f64 = (0..inner).map(|i| x[r * inner + i] as f64 * w[o * inner + i] as f64).sum();
+                    let exact: f64 = (0..inner)
+                        .map(|i| x[r * inner + i] as f64 * w[o * inner + i] as f64)
+                        .sum();
                     assert!((y[r * outer + o] as f64 - exact).abs() < 1e-4, "({r}, {o})");
                 }
             }
@@ -157,7 +186,10 @@ mod tests {
         let (rows, inner, outer) = (130, 257, 321);
         let (x, w) = (numbers(rows * inner, 3), numbers(outer * inner, 4));
         let product = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let mut y = vec![0.0; rows * outer];
             pool.install(|| linear(&mut y, &x, &w, rows, inner, outer));
             let mut one = vec![0.0; outer];

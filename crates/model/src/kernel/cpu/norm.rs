@@ -11,19 +11,23 @@ const ROWS: usize = 32;
 /// `1/√(mean(x²) + ε)`, which the backward pass reads.
 pub fn forward(y: &mut [f32], inverse: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
     let width = weight.len();
-    y.par_chunks_mut(ROWS * width).zip(inverse.par_chunks_mut(ROWS)).zip(x.par_chunks(ROWS * width)).for_each(
-        |((y, inverse), x)| {
-            vectorised(#[inline(always)] || {
-                for ((y, inverse), x) in y.chunks_mut(width).zip(inverse).zip(x.chunks(width)) {
-                    let scale = 1.0 / (dot(x, x) / width as f32 + epsilon).sqrt();
-                    *inverse = scale;
-                    for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                        *y = x * scale * w;
+    y.par_chunks_mut(ROWS * width)
+        .zip(inverse.par_chunks_mut(ROWS))
+        .zip(x.par_chunks(ROWS * width))
+        .for_each(|((y, inverse), x)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((y, inverse), x) in y.chunks_mut(width).zip(inverse).zip(x.chunks(width)) {
+                        let scale = 1.0 / (dot(x, x) / width as f32 + epsilon).sqrt();
+                        *inverse = scale;
+                        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+                            *y = x * scale * w;
+                        }
                     }
-                }
-            });
-        },
-    );
+                },
+            );
+        });
 }
 
 /// Gradients of [`forward`]: with `r` the saved inverse and `n` the width,
@@ -36,23 +40,38 @@ pub fn backward(dx: &mut [f32], dweight: &mut [f32], dy: &[f32], x: &[f32], weig
         .zip(x.par_chunks(ROWS * width))
         .zip(inverse.par_chunks(ROWS))
         .map(|(((dx, dy), x), inverse)| {
-            vectorised(#[inline(always)] || {
-                let mut partial = vec![0.0f32; width];
-                let rows = dx.chunks_mut(width).zip(dy.chunks(width)).zip(x.chunks(width)).zip(inverse);
-                for (((dx, dy), x), &r) in rows {
-                    for ((dx, dy), w) in dx.iter_mut().zip(dy).zip(weight) {
-                        *dx = dy * w;
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut partial = vec![0.0f32; width];
+                    let rows = dx
+                        .chunks_mut(width)
+                        .zip(dy.chunks(width))
+                        .zip(x.chunks(width))
+                        .zip(inverse);
+                    for (((dx, dy), x), &r) in rows {
+                        for ((dx, dy), w) in dx.iter_mut().zip(dy).zip(weight) {
+                            *dx = dy * w;
+                        }
+                        let pull = dot(dx, x) * r * r * r / width as f32;
+                        for ((dx, x), (dy, partial)) in dx.iter_mut().zip(x).zip(dy.iter().zip(&mut partial))
+                        {
+                            *partial = (dy * r).mul_add(*x, *partial);
+                            *dx = *dx * r - x * pull;
+                        }
                     }
-                    let pull = dot(dx, x) * r * r * r / width as f32;
-                    for ((dx, x), (dy, partial)) in dx.iter_mut().zip(x).zip(dy.iter().zip(&mut partial)) {
-                        *partial = (dy * r).mul_add(*x, *partial);
-                        *dx = *dx * r - x * pull;
-                    }
-                }
-                partial
-            })
+                    partial
+                },
+            )
         })
         .collect();
     dweight.fill(0.0);
-    vectorised(#[inline(always)] || partials.iter().for_each(|partial| add_scaled(dweight, 1.0, partial)));
+    vectorised(
+        #[inline(always)]
+        || {
+            partials
+                .iter()
+                .for_each(|partial| add_scaled(dweight, 1.0, partial))
+        },
+    );
 }
