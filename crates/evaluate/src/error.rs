@@ -21,6 +21,16 @@ pub enum EvaluateError {
         /// Documents given.
         documents: usize,
     },
+    /// The model gives no number for a token: its weights or activations overflow.
+    #[error(
+        "the likelihood of token {token} of document {document} is not a finite number: the model overflows there"
+    )]
+    NotFinite {
+        /// The document's id.
+        document: String,
+        /// The token's position in it.
+        token: usize,
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -67,7 +67,8 @@ pub struct ScoredDocuments {
 /// whether to go on.
 ///
 /// # Errors
-/// [`EvaluateError::NothingToScore`]; [`EvaluateError::Model`] for tokens outside the vocabulary.
+/// [`EvaluateError::NothingToScore`]; [`EvaluateError::NotFinite`] for a model whose numbers overflow;
+/// [`EvaluateError::Model`] for tokens outside the vocabulary.
 pub fn likelihood(
     decoder: &Decoder,
     documents: &[Document],
@@ -100,7 +101,14 @@ pub fn likelihood(
         )?;
         let nll = decoder.nll(&input)?;
         for token in scored {
-            tokens[token.document as usize][token.token as usize] = nll[token.index];
+            let score = nll[token.index];
+            if !score.is_finite() {
+                return Err(EvaluateError::NotFinite {
+                    document: documents[token.document as usize].id.clone(),
+                    token: token.token as usize,
+                });
+            }
+            tokens[token.document as usize][token.token as usize] = score;
         }
         if !progress(done, all) {
             return Err(EvaluateError::Cancelled);

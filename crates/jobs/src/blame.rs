@@ -9,6 +9,8 @@ use tributary_store::StoreError;
 use tributary_tensorfile::TensorFileError;
 use tributary_train::TrainError;
 
+use crate::import::ImportError;
+
 /// Turns a library's error into a [`JobError`].
 pub trait Blame<T> {
     /// `doing` says what failed: `loading the model of `base``.
@@ -18,8 +20,9 @@ pub trait Blame<T> {
     fn blame(self, doing: impl Into<String>) -> Result<T, JobError>;
 }
 
-/// The class of a library's error.
-trait Classed: std::error::Error + Send + Sync + 'static {
+/// The class of a library's error: what can be done about it, and the exit code that says so.
+pub trait Classed: std::error::Error + Send + Sync + 'static {
+    /// The class.
     fn class(&self) -> JobErrorKind;
 }
 
@@ -31,34 +34,16 @@ impl<T, E: Classed> Blame<T> for Result<T, E> {
 
 impl Classed for StoreError {
     fn class(&self) -> JobErrorKind {
-        match self {
-            StoreError::Address { .. } => JobErrorKind::Config,
-            StoreError::Damaged { .. } | StoreError::Manifest { .. } => JobErrorKind::BadInput,
-            StoreError::NotFound { .. } | StoreError::UnsafePath { .. } => JobErrorKind::BadInput,
-            StoreError::Changed { .. } => JobErrorKind::Retry,
-            error if error.is_transient() => JobErrorKind::Unavailable,
-            StoreError::Conflict { .. } | StoreError::Misuse { .. } => JobErrorKind::Bug,
-            _ => JobErrorKind::Io,
-        }
-    }
-}
-
-/// An input or output error, which may carry a store's error.
-fn io_class(error: &std::io::Error) -> JobErrorKind {
-    let carried = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<StoreError>());
-    match carried {
-        Some(error) => error.class(),
-        None if error.kind() == std::io::ErrorKind::NotFound => JobErrorKind::BadInput,
-        None => JobErrorKind::Io,
+        JobErrorKind::of_store(self)
     }
 }
 
 impl Classed for TensorFileError {
     fn class(&self) -> JobErrorKind {
         match self {
-            TensorFileError::Read { source, .. } | TensorFileError::Write { source, .. } => io_class(source),
+            TensorFileError::Read { source, .. } | TensorFileError::Write { source, .. } => {
+                JobErrorKind::of_io(source)
+            }
             _ => JobErrorKind::BadInput,
         }
     }
@@ -79,8 +64,20 @@ impl Classed for DataError {
     fn class(&self) -> JobErrorKind {
         match self {
             DataError::Store(error) => error.class(),
+            DataError::Read { source, .. } => JobErrorKind::of_io(source),
+            DataError::Record { source, .. } => source.class(),
             DataError::Option { .. } => JobErrorKind::Config,
             _ => JobErrorKind::BadInput,
+        }
+    }
+}
+
+impl Classed for ImportError {
+    fn class(&self) -> JobErrorKind {
+        match self {
+            ImportError::Source(error) => error.class(),
+            ImportError::Store(error) => error.class(),
+            ImportError::Occupied { .. } | ImportError::Settings(_) => JobErrorKind::Config,
         }
     }
 }
@@ -104,7 +101,7 @@ impl Classed for MergeError {
             }
             MergeError::Occupied { .. } => JobErrorKind::Config,
             MergeError::Unavailable { .. } => JobErrorKind::Unavailable,
-            MergeError::Read { source, .. } | MergeError::Write { source, .. } => io_class(source),
+            MergeError::Read { source, .. } | MergeError::Write { source, .. } => JobErrorKind::of_io(source),
             MergeError::Store(error) => error.class(),
             MergeError::Cancelled => JobErrorKind::Cancelled,
             MergeError::Internal(_) => JobErrorKind::Bug,

@@ -33,7 +33,7 @@ const DOCUMENTS_FILE: &str = "documents.jsonl";
 pub struct EvaluateSettings {
     /// The models; differences are taken from the first.
     pub models: Vec<InputRef>,
-    /// The texts. Of records with a prompt, the completion is scored.
+    /// The texts. Of records with a prompt, the completion is scored; so is the token that ends each text.
     pub data: Vec<DataSet>,
     /// What to measure.
     #[serde(default = "default_metrics")]
@@ -104,6 +104,7 @@ impl TypedJob for Evaluate {
     type Settings = EvaluateSettings;
     const KIND: &'static str = "evaluate";
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const SUMMARY: &'static str =
         "Measures models on texts: negative log-likelihood and perplexity with standard errors.";
     const EXAMPLE: &'static str = "- id: scores

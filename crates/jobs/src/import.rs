@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tributary_pipeline::{
-    DIRECTORY_KIND, Estimate, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, JobErrorKind,
-    MODEL_KIND, Outcome, OutputDeclaration, PlanContext, Problem, ResolvedInput, TypedJob,
+    DIRECTORY_KIND, Estimate, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND,
+    Outcome, OutputDeclaration, PlanContext, Problem, ResolvedInput, TypedJob,
 };
 use tributary_store::{
     Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError,
@@ -21,6 +21,8 @@ use tributary_tensorfile::{
     Checkpoint, DType, Directory, Foreign, LocalDirectory, ModelLayout, TensorFileError, TensorSpec,
     from_f32, to_f32,
 };
+
+use crate::blame::Classed;
 
 pub use tributary_tensorfile::DEFAULT_SHARD_BYTES;
 
@@ -97,7 +99,7 @@ pub fn import(
     progress: &dyn Fn(ImportProgress),
 ) -> Result<Imported, ImportError> {
     let dtype = settings.dtype.as_deref().map(parse_dtype).transpose()?;
-    let model = Model::open(source)?;
+    let model = Model::open(source, None)?;
     let draft = model.draft(source, settings, dtype)?;
     if let Some(artifact) = Artifact::try_open(out)? {
         let manifest = artifact.manifest();
@@ -193,13 +195,22 @@ impl From<TensorFileError> for WriteError {
 const MAX_TEXT_BYTES: u64 = 256 << 20;
 
 impl Model {
-    fn open(source: &Path) -> Result<Self, ImportError> {
+    /// Opens a source; a llama2.c file with its tokenizer, or with the one that lies beside it.
+    fn open(source: &Path, tokenizer: Option<&Path>) -> Result<Self, ImportError> {
         if source.is_dir() {
             let directory = LocalDirectory::new(source);
             let checkpoint = Checkpoint::open(&directory)?;
             return Ok(Self::Directory(directory, checkpoint));
         }
-        Ok(Self::Foreign(Foreign::open(source)?))
+        Ok(Self::Foreign(match tokenizer {
+            Some(tokenizer) => Foreign::open_with_tokenizer(source, tokenizer)?,
+            None => Foreign::open(source)?,
+        }))
+    }
+
+    /// Does its tokenizer come from another file?
+    fn borrows_tokenizer(&self) -> bool {
+        matches!(self, Self::Foreign(foreign) if foreign.format == "llama2.c")
     }
 
     fn specs(&self, dtype: Option<DType>) -> Vec<TensorSpec> {
@@ -345,13 +356,24 @@ impl Model {
             kind: "model".into(),
             path: String::new(),
         };
+        let file = |name: &str, digest: String| Lineage {
+            name: name.into(),
+            kind: "file".into(),
+            digest,
+        };
+        let tokenizer = match self {
+            Self::Foreign(foreign) if self.borrows_tokenizer() => {
+                let mut all = blake3::Hasher::new();
+                for (name, bytes) in &foreign.files {
+                    all.update(name.as_bytes()).update(blake3::hash(bytes).as_bytes());
+                }
+                Some(file("tokenizer", all.finalize().to_hex().to_string()))
+            }
+            _ => None,
+        };
         Ok(ManifestDraft {
             kind: "model".into(),
-            inputs: vec![Lineage {
-                name: "source".into(),
-                kind: "file".into(),
-                digest,
-            }],
+            inputs: std::iter::once(file("source", digest)).chain(tokenizer).collect(),
             settings: serde_json::to_value(settings).unwrap_or_default(),
             outputs: BTreeMap::from([("model".to_owned(), output)]),
             facts: self.facts(dtype),
@@ -397,8 +419,11 @@ fn digest_file(path: &Path) -> Result<String, ImportError> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportStepSettings {
-    /// A .gguf file, a llama2.c .bin file (its tok*.bin beside it) or a Hugging Face directory, on this machine.
+    /// A .gguf file, a llama2.c .bin file or a Hugging Face directory, on this machine.
     pub source: InputRef,
+    /// The tokenizer of a llama2.c file, a tok*.bin; other sources bring their own.
+    #[serde(default)]
+    pub tokenizer: Option<InputRef>,
     /// float32, bfloat16 or float16; a directory keeps its types and a file is expanded to float32 unless given.
     #[serde(default)]
     pub dtype: Option<String>,
@@ -415,32 +440,28 @@ fn default_shard_bytes() -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Import;
 
+fn local_path(input: &ResolvedInput) -> Result<PathBuf, JobError> {
+    input.local_path().ok_or_else(|| {
+        let message = format!(
+            "{} is not on this machine; copy it here first, or name it as a model where one is read",
+            input.reference
+        );
+        JobError::config(message)
+    })
+}
+
 impl Import {
     fn open(
         settings: &ImportStepSettings,
         input: &ResolvedInput,
+        tokenizer: Option<&ResolvedInput>,
     ) -> Result<(Model, Option<DType>), JobError> {
-        let Some(path) = input.local_path() else {
-            let message = format!(
-                "{} is not on this machine; copy it here first, or name it as a model where one is read",
-                input.reference
-            );
-            return Err(JobError::config(message));
-        };
-        let opened = Model::open(&path)
+        let path = local_path(input)?;
+        let tokenizer = tokenizer.map(local_path).transpose()?;
+        let opened = Model::open(&path, tokenizer.as_deref())
             .and_then(|model| Ok((model, settings.dtype.as_deref().map(parse_dtype).transpose()?)));
         opened
             .map_err(|error| JobError::caused(error.class(), format!("importing {}", input.reference), error))
-    }
-}
-
-impl ImportError {
-    fn class(&self) -> JobErrorKind {
-        match self {
-            Self::Source(TensorFileError::Write { .. }) | Self::Store(_) => JobErrorKind::Io,
-            Self::Source(_) => JobErrorKind::BadInput,
-            Self::Occupied { .. } | Self::Settings(_) => JobErrorKind::Config,
-        }
     }
 }
 
@@ -458,11 +479,14 @@ impl TypedJob for Import {
     }
 
     fn inputs(&self, settings: &ImportStepSettings) -> Vec<InputDeclaration> {
-        vec![InputDeclaration::new(
+        let source = InputDeclaration::new(
             "source",
             &[FILE_KIND, DIRECTORY_KIND, MODEL_KIND],
             &settings.source,
-        )]
+        );
+        let tokenizer = settings.tokenizer.as_ref();
+        let tokenizer = tokenizer.map(|file| InputDeclaration::new("tokenizer", &[FILE_KIND], file));
+        std::iter::once(source).chain(tokenizer).collect()
     }
 
     fn outputs(&self, _: &ImportStepSettings) -> Vec<OutputDeclaration> {
@@ -475,10 +499,18 @@ impl TypedJob for Import {
             && let Err(error) = parse_dtype(dtype)
         {
             problems.push(Problem::new("dtype", error.to_string()));
-        } else if let Some(input) = plan.input("source")
-            && let Err(error) = Self::open(settings, input)
-        {
-            problems.push(Problem::new("source", error.describe()));
+        } else if let Some(input) = plan.input("source") {
+            match Self::open(settings, input, plan.input("tokenizer")) {
+                Ok((model, _)) if model.borrows_tokenizer() && settings.tokenizer.is_none() => {
+                    let message = "a llama2.c file has no tokenizer of its own";
+                    problems.push(
+                        Problem::new("source", message)
+                            .help("add `tokenizer:`, the tok*.bin that belongs to it"),
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => problems.push(Problem::new("source", error.describe())),
+            }
         }
         if settings.shard_bytes == 0 {
             problems.push(Problem::new("shard_bytes", "must not be 0"));
@@ -487,7 +519,7 @@ impl TypedJob for Import {
     }
 
     fn estimate(&self, settings: &ImportStepSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
-        let (model, dtype) = Self::open(settings, plan.input("source")?).ok()?;
+        let (model, dtype) = Self::open(settings, plan.input("source")?, plan.input("tokenizer")).ok()?;
         let bytes = model.specs(dtype).iter().map(TensorSpec::bytes).sum();
         Some(Estimate {
             bytes_written: Some(bytes),
@@ -496,7 +528,11 @@ impl TypedJob for Import {
     }
 
     fn run(&self, settings: &ImportStepSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
-        let (model, dtype) = Self::open(settings, context.input("source")?)?;
+        let (model, dtype) = Self::open(
+            settings,
+            context.input("source")?,
+            context.input("tokenizer").ok(),
+        )?;
         let total = model.specs(dtype).iter().map(TensorSpec::bytes).sum();
         context.progress.begin("importing", Some(total), "bytes");
         let before = std::cell::Cell::new(0);

@@ -14,7 +14,7 @@ mod threads;
 mod tokenizer;
 mod train_lm;
 
-pub use blame::Blame;
+pub use blame::{Blame, Classed};
 pub use data_set::{DATA_SET_KIND, DataSet};
 pub use evaluate::{Evaluate, EvaluateSettings, Metric};
 pub use import::{

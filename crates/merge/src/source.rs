@@ -160,10 +160,8 @@ impl Source {
         if !self.inner.files.iter().any(|file| file == name) {
             return Ok(None);
         }
-        read_small(&*self.inner.directory, name).map_err(|error| MergeError::Model {
-            model: tributary_store::mask(self.reference()),
-            reason: error.to_string(),
-        })
+        read_small(&*self.inner.directory, name)
+            .map_err(|error| refusal(self.reference(), &error, is_transient(&error)))
     }
 
     /// Its `tokenizer.json`.

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{ModelError, Result};
 
+/// Most layers: more than any model has, and few enough to list their tensors.
+const MAX_LAYERS: usize = 4096;
+
 /// A member of the decoder family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
@@ -220,7 +223,12 @@ impl ModelConfig {
             family,
             hidden_size,
             intermediate_size: keys.size("intermediate_size")?,
-            layers: keys.size("num_hidden_layers")?,
+            layers: keys.size("num_hidden_layers").and_then(|layers| match layers {
+                0..=MAX_LAYERS => Ok(layers),
+                _ => Err(fault(format!(
+                    "num_hidden_layers is {layers}, more than {MAX_LAYERS}"
+                ))),
+            })?,
             heads,
             kv_heads,
             head_dim,

@@ -44,11 +44,7 @@ pub fn save(
     let mut bytes = Vec::new();
     for shard in &layout.shards {
         let path = format!("{folder}{}", shard.file);
-        let fail = |source| StoreError::Io {
-            action: "write",
-            at: publication.store().describe(&path),
-            source,
-        };
+        let fail = |source| StoreError::from_io("write", publication.store().describe(&path), source);
         let mut object = publication.writer(&path)?;
         object.write_all(&shard.header).map_err(fail)?;
         // The layout keeps the order of the specs.

@@ -16,6 +16,7 @@ use tributary_store::{
     Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError,
 };
 
+use crate::content;
 use crate::context::{JobContext, PlanContext, ResolvedInput};
 use crate::declaration::OutputDeclaration;
 use crate::event::Event;
@@ -155,7 +156,7 @@ impl Workshop<'_> {
             Ok(inputs) => inputs,
             Err(error) => return StepEnd::failed(error),
         };
-        let key = cache_key(&step.graph, &inputs);
+        let key = cache_key(&step.graph, &inputs, &self.planned.plan.machine.device);
         end.key = Some(key.clone());
         let _claim = self.claims.claim(&key);
         let allowed = step.graph.retries + 1;
@@ -242,6 +243,7 @@ impl Workshop<'_> {
                 return Err(JobError::config(self.planned.describe(findings)));
             }
         }
+        unchanged(inputs)?;
         let mut context = JobContext {
             step: graph.id.clone(),
             seed: graph.seed.unwrap_or_default(),
@@ -255,6 +257,7 @@ impl Workshop<'_> {
             inputs: inputs.clone(),
         };
         let outcome = graph.job.run(&graph.settings, &mut context)?;
+        unchanged(inputs)?;
         let (publication, checkpoints) = (context.publication, context.checkpoints);
         if !outcome.figures.is_empty() {
             let figures =
@@ -283,6 +286,21 @@ impl Workshop<'_> {
         let was_cached = false;
         Ok(Made { artifact, was_cached })
     }
+}
+
+/// Are the files outside artifacts still those whose content the cache key holds?
+fn unchanged(inputs: &BTreeMap<String, ResolvedInput>) -> Result<(), JobError> {
+    for input in inputs.values() {
+        let Some(mark) = &input.mark else { continue };
+        if content::mark(&input.root, &input.path, input.is_file)? != *mark {
+            let message = format!(
+                "{} changed while the pipeline ran; nothing of this step is published: run again, with the new content",
+                input.reference
+            );
+            return Err(JobError::new(JobErrorKind::Retry, message));
+        }
+    }
+    Ok(())
 }
 
 /// All inputs of a step whose predecessors are done.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tributary_store::{Store, StoreError};
+use tributary_store::{ObjectMeta, Store, StoreError};
 
 /// Where digests are remembered in a local store.
 pub(crate) const DIGESTS: &str = "cache/digests.json";
@@ -101,11 +101,11 @@ impl ContentDigests {
                 return Ok(found.blake3.clone());
             }
         }
+        // Asked before the file is read: a change during a long read must not look settled after it.
+        let begun = SystemTime::now();
         let blake3 = hash(folder, path)?;
         if let Some((place, size, since, modified)) = mark
-            && SystemTime::now()
-                .duration_since(modified)
-                .is_ok_and(|age| age > SETTLED)
+            && begun.duration_since(modified).is_ok_and(|age| age > SETTLED)
         {
             let remembered = Remembered {
                 size,
@@ -140,6 +140,29 @@ impl ContentDigests {
     }
 }
 
+/// Sizes and times of a file, or of everything in a folder: another mark, another content (most likely). On a server the
+/// entity tags stand for the times.
+///
+/// # Errors
+/// The folder cannot be listed, the file not looked at.
+pub(crate) fn mark(folder: &Store, path: &str, is_file: bool) -> Result<String, StoreError> {
+    let objects = if is_file {
+        folder.head(path)?.into_iter().collect()
+    } else {
+        folder.list("")?
+    };
+    let local = folder.local_path();
+    let of = |object: &ObjectMeta| {
+        let time = local.as_ref().and_then(|root| {
+            let modified = std::fs::metadata(root.join(&object.key)).ok()?.modified().ok()?;
+            Some(modified.duration_since(UNIX_EPOCH).ok()?.as_nanos())
+        });
+        format!("{} {} {time:?} {:?}", object.key, object.size, object.etag)
+    };
+    let lines: Vec<String> = objects.iter().map(of).collect();
+    Ok(blake3::hash(lines.join("\n").as_bytes()).to_hex().to_string())
+}
+
 fn hash(folder: &Store, path: &str) -> Result<String, StoreError> {
     let reader = folder.reader(path)?;
     let mut hasher = blake3::Hasher::new();
@@ -153,11 +176,7 @@ fn hash(folder: &Store, path: &str) -> Result<String, StoreError> {
             while offset < reader.len() {
                 let len = (reader.len() - offset).min(BLOCK as u64) as usize;
                 let read = reader.read_at(offset, &mut buffer[..len]);
-                read.map_err(|source| StoreError::Io {
-                    action: "read",
-                    at: folder.describe(path),
-                    source,
-                })?;
+                read.map_err(|source| StoreError::from_io("read", folder.describe(path), source))?;
                 hasher.update_rayon(&buffer[..len]);
                 offset += len as u64;
             }

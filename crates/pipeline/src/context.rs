@@ -36,6 +36,8 @@ pub struct ResolvedInput {
     pub path: String,
     /// Is it a file (else a folder)?
     pub is_file: bool,
+    /// Outside artifacts: sizes and times of the files when the digest was taken, which tell whether it still holds.
+    pub(crate) mark: Option<String>,
 }
 
 impl ResolvedInput {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan};
 use serde_json::{Value, json};
+use tributary_store::{blank, mask};
 
 use crate::finding::Finding;
 use crate::source::Source;
@@ -25,6 +26,12 @@ impl Diagnostics {
     pub(crate) fn new(source: Arc<Source>, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.span);
         findings.dedup();
+        // Messages may quote values, and values may be addresses with credentials.
+        for finding in &mut findings {
+            finding.message = mask(&finding.message);
+            finding.label = mask(&finding.label);
+            finding.help = finding.help.take().map(|help| mask(&help));
+        }
         Diagnostics { source, findings }
     }
 
@@ -37,7 +44,8 @@ impl Diagnostics {
     pub fn reports(&self) -> impl Iterator<Item = Diagnostic> + '_ {
         self.findings.iter().map(|finding| {
             let (name, text) = self.source.text_of(finding.span.origin);
-            let mut text = text.to_owned();
+            // Quoted as it stands, but for credentials.
+            let mut text = blank(text);
             // miette cannot point past the end, nor at a tab-only rest; a final newline gives it a place.
             if !text.ends_with('\n') {
                 text.push('\n');
@@ -81,7 +89,7 @@ impl Diagnostics {
                 "file": self.source.text_of(finding.span.origin).0,
                 "line": line,
                 "column": column,
-                "text": self.source.excerpt(finding.span),
+                "text": mask(self.source.excerpt(finding.span)),
                 "label": finding.label,
                 "help": finding.help,
             })

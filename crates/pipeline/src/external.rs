@@ -7,21 +7,24 @@ use std::path::Path;
 
 use tributary_store::{Artifact, MANIFEST, Store, StoreError, mask};
 
-use crate::content::ContentDigests;
+use crate::content::{self, ContentDigests};
 use crate::context::ResolvedInput;
 use crate::declaration::{DIRECTORY_KIND, FILE_KIND, InputDeclaration, MODEL_KIND};
 
 /// Why an outside input cannot be used: what is wrong, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Unusable {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
+    /// The store that did not answer, if that is why: no fault of the document's.
+    pub(crate) unavailable: Option<StoreError>,
 }
 
 fn unusable(message: impl Into<String>) -> Unusable {
     Unusable {
         message: message.into(),
         help: None,
+        unavailable: None,
     }
 }
 
@@ -31,12 +34,12 @@ impl From<StoreError> for Unusable {
             StoreError::Denied { .. } => {
                 Some("check the credentials in the environment and the permissions".into())
             }
-            error if error.is_transient() => Some("the store does not answer; try again".into()),
             _ => None,
         };
         Unusable {
             message: error.to_string(),
             help,
+            unavailable: error.is_transient().then_some(error),
         }
     }
 }
@@ -82,6 +85,8 @@ pub(crate) fn find(
     } else {
         DIRECTORY_KIND
     };
+    // Before the digest: a change in between shows.
+    let mark = content::mark(&root, &path, is_file)?;
     let digest = if is_file {
         digests.file(&root, &path)?
     } else {
@@ -96,6 +101,7 @@ pub(crate) fn find(
         root,
         path,
         is_file,
+        mark: Some(mark),
     })
 }
 
@@ -113,6 +119,7 @@ fn local(location: &str, base: &Path) -> Result<Found, Unusable> {
             return Err(Unusable {
                 message: format!("{shown} does not exist"),
                 help: near_file(&path),
+                unavailable: None,
             });
         }
         Err(error) => return Err(unusable(format!("{shown} cannot be read: {error}"))),
@@ -189,6 +196,7 @@ fn part_of_artifact(
                 return Err(Unusable {
                     message: format!("{} has no output `{output}`", mask(location)),
                     help,
+                    unavailable: None,
                 });
             }
         },
@@ -212,6 +220,7 @@ pub(crate) fn resolved(
         root: artifact.store().clone(),
         artifact: Some(artifact),
         path,
+        mark: None,
     }
 }
 

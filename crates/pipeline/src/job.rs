@@ -34,6 +34,9 @@ pub trait TypedJob: Send + Sync + 'static {
     /// A step as YAML, for `trib jobs`.
     const EXAMPLE: &'static str;
 
+    /// Does it compute on the run's device? Then the kind of device is part of the cache key: a GPU rounds otherwise.
+    const USES_DEVICE: bool = false;
+
     /// Does the result depend on the pipeline's seed? If not, the seed is no part of the cache key and
     /// [`JobContext::seed`] is 0.
     fn is_seeded(&self, _settings: &Self::Settings) -> bool {
@@ -82,6 +85,8 @@ pub trait Job: Send + Sync {
     /// # Errors
     /// Everything found wrong, with places.
     fn resolve(&self, node: &Node) -> Result<Value, Vec<Finding>>;
+    /// See [`TypedJob::USES_DEVICE`].
+    fn uses_device(&self) -> bool;
     /// See [`TypedJob::is_seeded`].
     ///
     /// # Errors
@@ -142,6 +147,10 @@ impl<T: TypedJob> Job for Typed<T> {
 
     fn example(&self) -> &'static str {
         T::EXAMPLE
+    }
+
+    fn uses_device(&self) -> bool {
+        T::USES_DEVICE
     }
 
     fn schema(&self) -> Value {

@@ -54,6 +54,34 @@ impl JobErrorKind {
         }
     }
 
+    /// What can be done about a store's error.
+    pub fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Address { .. } => JobErrorKind::Config,
+            StoreError::Damaged { .. } | StoreError::Manifest { .. } | StoreError::NotFound { .. } => {
+                JobErrorKind::BadInput
+            }
+            StoreError::UnsafePath { .. } => JobErrorKind::BadInput,
+            // Somebody else wrote meanwhile: another look shows what there is now.
+            StoreError::Changed { .. } | StoreError::Conflict { .. } => JobErrorKind::Retry,
+            StoreError::Backend { transient: true, .. } => JobErrorKind::Unavailable,
+            StoreError::Misuse { .. } => JobErrorKind::Bug,
+            _ => JobErrorKind::Io,
+        }
+    }
+
+    /// What can be done about an error of input or output, which may carry a store's.
+    pub fn of_io(error: &std::io::Error) -> Self {
+        let carried = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<StoreError>());
+        match carried {
+            Some(error) => Self::of_store(error),
+            None if error.kind() == std::io::ErrorKind::NotFound => JobErrorKind::BadInput,
+            None => JobErrorKind::Io,
+        }
+    }
+
     /// May the same attempt succeed later without any change on our side?
     pub fn is_transient(self) -> bool {
         matches!(self, JobErrorKind::Unavailable | JobErrorKind::Retry)
@@ -151,21 +179,9 @@ impl Error for JobError {
 
 impl From<StoreError> for JobError {
     fn from(error: StoreError) -> Self {
-        let kind = match &error {
-            StoreError::Address { .. } => JobErrorKind::Config,
-            StoreError::Damaged { .. } | StoreError::Manifest { .. } | StoreError::NotFound { .. } => {
-                JobErrorKind::BadInput
-            }
-            StoreError::UnsafePath { .. } => JobErrorKind::BadInput,
-            StoreError::Changed { .. } => JobErrorKind::Retry,
-            StoreError::Backend { transient: true, .. } => JobErrorKind::Unavailable,
-            StoreError::Conflict { .. } | StoreError::Misuse { .. } => JobErrorKind::Bug,
-            _ => JobErrorKind::Io,
-        };
-        let message = error.to_string();
         JobError {
-            kind,
-            message,
+            kind: JobErrorKind::of_store(&error),
+            message: error.to_string(),
             source: Some(Box::new(error)),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tributary_store::{Store, StoreError};
+use tributary_store::{Store, StoreError, mask};
 
 use crate::event::Event;
 use crate::key::artifact_path;
@@ -18,6 +18,7 @@ use crate::record::{
     FinishedRecord, RECORD_FORMAT, RUNS, RunRecord, RunStatus, StepFailure, StepRecord, StepStatus,
     Throughput,
 };
+use crate::source::Profile;
 
 /// The records of one run.
 pub(crate) struct Journal {
@@ -43,6 +44,14 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).unwrap_or_default()
 }
 
+/// A profile as it may be kept.
+fn masked(profile: &Profile) -> Profile {
+    Profile {
+        text: mask(&profile.text),
+        ..profile.clone()
+    }
+}
+
 impl Journal {
     /// Starts a run: writes its `run.json` and moves `runs/latest`.
     pub(crate) fn begin(
@@ -56,9 +65,9 @@ impl Journal {
             id: id.clone(),
             pipeline: plan.pipeline.clone(),
             file: plan.file.clone(),
-            document: planned.source.text.clone(),
-            profiles: planned.source.profiles.clone(),
-            overrides: planned.source.overrides.clone(),
+            document: mask(&planned.source.text),
+            profiles: planned.source.profiles.iter().map(masked).collect(),
+            overrides: planned.source.overrides.iter().map(|text| mask(text)).collect(),
             store: plan.store.clone(),
             seed: plan.seed,
             versions,

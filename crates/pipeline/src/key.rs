@@ -2,8 +2,8 @@
 //!
 //! A key is the BLAKE3 of canonical JSON that holds the job's kind and version, the settings with every default
 //! filled in and every input replaced by its content's digest and sub-path, and the seed. Invariants: two steps
-//! with equal keys make equal artifacts; file names, step ids, resources, retries, order of keys and clocks are not
-//! in it (names of inputs are, where the job says it shows them).
+//! with equal keys make equal artifacts; file names, resources, retries, order of keys and clocks are not in it (names of
+//! inputs are, where the job says it shows them; a step's id is through its seed, for jobs that draw anything).
 
 use std::collections::BTreeMap;
 
@@ -50,15 +50,20 @@ pub(crate) fn settings_by_content(step: &GraphStep, inputs: &BTreeMap<String, Re
     sorted(settings)
 }
 
-/// The cache key of a step whose inputs are known, 64 hexadecimal digits.
-pub(crate) fn cache_key(step: &GraphStep, inputs: &BTreeMap<String, ResolvedInput>) -> String {
-    let content = json!({
+/// The cache key of a step whose inputs are known and that runs on `device` (`cpu`, `cuda:0`, …), 64 hexadecimal digits.
+pub(crate) fn cache_key(step: &GraphStep, inputs: &BTreeMap<String, ResolvedInput>, device: &str) -> String {
+    let mut content = json!({
         "recipe": RECIPE,
         "job": step.job.kind(),
         "version": step.job.version(),
         "settings": settings_by_content(step, inputs),
         "seed": step.seed,
     });
+    // Which of several devices it is does not count, and the processor is the rule.
+    let kind = device.split(':').next().unwrap_or(device);
+    if step.job.uses_device() && kind != "cpu" {
+        content["device"] = kind.into();
+    }
     blake3::hash(canonical(content).as_bytes()).to_hex().to_string()
 }
 

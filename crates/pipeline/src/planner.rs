@@ -17,7 +17,7 @@ use crate::declaration::InputDeclaration;
 use crate::diagnostic::Diagnostics;
 use crate::document::Document;
 use crate::error::PipelineError;
-use crate::external;
+use crate::external::{self, Unusable};
 use crate::finding::{Finding, Rule};
 use crate::graph::{Graph, GraphStep, field_node, wrong_kind};
 use crate::input::InputRef;
@@ -213,6 +213,13 @@ impl Planner<'_> {
                             external.insert(declaration.field.clone(), input.clone());
                             inputs.insert(declaration.field.clone(), input);
                         }
+                        Err(Unusable {
+                            unavailable: Some(error),
+                            ..
+                        }) => {
+                            let doing = format!("looking at `{}` of step `{}`", declaration.field, step.id);
+                            return Err(PipelineError::store(doing)(error));
+                        }
                         Err(unusable) => findings.push(
                             Finding::at(Rule::MissingInput, node, unusable.message).maybe_help(unusable.help),
                         ),
@@ -229,7 +236,7 @@ impl Planner<'_> {
             }
         }
         let is_checked = inputs.len() == step.inputs.len();
-        let key = is_checked.then(|| cache_key(step, &inputs));
+        let key = is_checked.then(|| cache_key(step, &inputs, &self.machine.device));
         let path = key.as_ref().map(|key| artifact_path(step.job.kind(), key));
         let artifact = match (self.store, &path) {
             (Some(store), Some(path)) => {

@@ -86,6 +86,11 @@ fn lay_over_steps(root: &mut Node, steps: Entry, findings: &mut Vec<Finding>) {
         _ => &mut nothing,
     };
     for entry in entries_of(steps, findings) {
+        if let Some(id) = entry.value.entry("id") {
+            let message = "a profile cannot rename a step".to_owned();
+            findings.push(Finding::new(Rule::BadOverride, id.key_span, message).help("leave `id` out"));
+            continue;
+        }
         let id_of = |item: &Node| item.get("id").and_then(Node::as_text).map(str::to_owned);
         if let Some(position) = items
             .iter()
@@ -176,6 +181,11 @@ mod tests {
                 "steps: [{id: base}]",
                 "`steps` of a profile is a mapping from ids, found a list",
                 None,
+            ),
+            (
+                "steps: {base: {id: other}}",
+                "a profile cannot rename a step",
+                Some("leave `id` out"),
             ),
             ("- 1", "a profile is a mapping, found a list", None),
         ] {

@@ -189,3 +189,14 @@ fn machines_get_the_same_as_json() {
     ]
     "#);
 }
+
+#[test]
+fn credentials_are_neither_quoted_nor_printed() {
+    let text = "name: d\nstore: s3://AKIAKEY:sesame+street@bucket/x\nsteps: [{id: a, job: write, wiht: 1, with: {text: 'https://h/x?X-Amz-Signature=sesame'}}]\n";
+    let found = found(text, &["steps.a.retries=s3://u:sesame@b"]);
+    let (drawn, json) = (found.render(100, false), found.to_json().to_string());
+    assert!(drawn.contains("bucket/x") && drawn.contains("wiht"), "{drawn}");
+    for said in [drawn, json, found.to_string()] {
+        assert!(!said.contains("sesame") && !said.contains("AKIAKEY"), "{said}");
+    }
+}

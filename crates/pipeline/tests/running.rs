@@ -12,7 +12,7 @@ mod toys;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use toys::{CHAIN, Keeper, Playground, statuses};
+use toys::{CHAIN, Keeper, Playground, statuses, machine};
 use tributary_pipeline::*;
 
 #[test]
@@ -172,6 +172,38 @@ fn checkpoints_that_a_dead_process_left_are_removed() {
     assert_eq!(playground.run(steps).status, RunStatus::Done);
     assert_eq!(store.head(&left).unwrap(), None);
     assert!(store.head(&other).unwrap().is_some());
+}
+
+#[test]
+fn a_file_that_changes_while_the_pipeline_runs_is_not_taken_for_what_it_was() {
+    let playground = Playground::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data.txt");
+    std::fs::write(&file, "as planned").unwrap();
+    let steps = format!(
+        "steps: [{{id: c, job: concat, with: {{parts: ['{}']}}}}]\n",
+        file.display()
+    );
+    let prepare = || {
+        let source = playground.source(&steps);
+        plan_in(
+            source,
+            &playground.toys.registry(),
+            &machine(),
+            playground.store(),
+        )
+        .unwrap()
+    };
+    let planned = prepare();
+    std::fs::write(&file, "as edited!").unwrap();
+    let report = run(&planned, RunOptions::new(&NoObserver)).unwrap();
+    assert_eq!((report.status, report.exit_code()), (RunStatus::Failed, 75));
+    let said = &report.steps[0].error.as_ref().unwrap().message;
+    assert!(said.contains("data.txt changed while the pipeline ran"), "{said}");
+    assert_eq!(playground.store().list("artifacts").unwrap(), Vec::new());
+    let report = run(&prepare(), RunOptions::new(&NoObserver)).unwrap();
+    assert_eq!(report.status, RunStatus::Done);
+    assert!(playground.text(&report, "c").contains("as edited!"));
 }
 
 #[test]

@@ -126,6 +126,14 @@ impl StoreError {
         matches!(self, StoreError::Conflict { .. })
     }
 
+    /// An error of input or output by `action` at `at`. One of ours that travelled through `std::io` comes out as it was.
+    pub fn from_io(action: &'static str, at: impl std::fmt::Display, source: io::Error) -> Self {
+        match source.downcast::<StoreError>() {
+            Ok(error) => error,
+            Err(source) => StoreError::io(action, at, source),
+        }
+    }
+
     pub(crate) fn io(action: &'static str, at: impl std::fmt::Display, source: io::Error) -> Self {
         let at = crate::mask(&at.to_string());
         match source.kind() {

@@ -50,7 +50,7 @@ pub use manifest::{
 };
 pub use pointer::{Pointer, PointerValue, Swap};
 pub use publication::{ArtifactObject, Publication};
-pub use secrets::mask;
+pub use secrets::{blank, mask};
 pub use store::{Created, ObjectMeta, Store};
 pub use verify_report::{Depth, Problem, ProblemKind, VerifyProgress, VerifyReport};
 pub use writer::{ObjectWriter, PositionedWriter, RegionWriter, Written};

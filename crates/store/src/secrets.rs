@@ -25,11 +25,24 @@ const SIGNED: [&str; 9] = [
 /// assert_eq!(tributary_store::mask("s3://key:pw@b/x?X-Amz-Signature=ab&n=1"), "s3://****@b/x?X-Amz-Signature=****&n=1");
 /// ```
 pub fn mask(text: &str) -> String {
-    mask_parameters(&mask_users(text))
+    replace(text, |_| BLANK.to_owned())
+}
+
+/// As [`mask`], with as many asterisks as there were bytes: every place in the text stays where it was.
+///
+/// ```
+/// assert_eq!(tributary_store::blank("s3://key:pw@b/x"), "s3://******@b/x");
+/// ```
+pub fn blank(text: &str) -> String {
+    replace(text, |secret| "*".repeat(secret.len()))
+}
+
+fn replace(text: &str, with: impl Fn(&str) -> String) -> String {
+    mask_parameters(&mask_users(text, &with), &with)
 }
 
 /// Blanks `user:password@` between `://` and the next end of an authority.
-fn mask_users(text: &str) -> String {
+fn mask_users(text: &str, with: &dyn Fn(&str) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("://") {
@@ -40,7 +53,7 @@ fn mask_users(text: &str) -> String {
         let authority = &tail[..end.unwrap_or(tail.len())];
         rest = match user_end(authority) {
             Some(at) => {
-                out.push_str(BLANK);
+                out.push_str(&with(&tail[..at]));
                 &tail[at..]
             }
             None => tail,
@@ -65,7 +78,7 @@ fn user_end(authority: &str) -> Option<usize> {
 }
 
 /// Blanks the value of each `name=value` after `?` or `&` whose name is in [`SIGNED`].
-fn mask_parameters(text: &str) -> String {
+fn mask_parameters(text: &str, with: &dyn Fn(&str) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(['?', '&']) {
@@ -80,7 +93,7 @@ fn mask_parameters(text: &str) -> String {
             let name = pair[..=equals].to_ascii_lowercase();
             if SIGNED.iter().any(|signed| name.starts_with(signed)) {
                 out.push_str(&pair[..=equals]);
-                out.push_str(BLANK);
+                out.push_str(&with(&pair[equals + 1..]));
                 rest = &tail[end..];
             }
         }

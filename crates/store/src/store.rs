@@ -294,6 +294,9 @@ impl Store {
         for meta in manifests.iter().chain(&objects) {
             self.delete(&meta.key)?;
         }
+        if let Backend::Local(files) = &self.backend {
+            files.clean(&self.prefix);
+        }
         self.prune();
         Ok(())
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::error::StoreError;
+
 /// How much of an artifact is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -46,6 +48,19 @@ impl VerifyReport {
     /// Is every object what was published (as far as it was read)?
     pub fn is_whole(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// The first part that could not be read, as an error that may pass: whether it is damaged is not known.
+    pub fn unreadable(&self) -> Option<StoreError> {
+        self.problems.iter().find_map(|problem| match &problem.kind {
+            ProblemKind::Unreadable { reason, .. } => Some(StoreError::Backend {
+                action: "read",
+                at: problem.path.clone(),
+                message: reason.clone(),
+                transient: true,
+            }),
+            _ => None,
+        })
     }
 }
 

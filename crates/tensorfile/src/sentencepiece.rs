@@ -44,6 +44,10 @@ impl PieceKind {
     }
 }
 
+/// Longest piece, in bytes, that is looked at as a union of two: real ones have a few dozen, and the work grows with the
+/// square.
+const LONGEST_MERGED: usize = 1024;
+
 /// All merges `(left, right)` whose union is a piece, best first. Of equal scores, the longer left part comes first, as
 /// transformers orders them.
 fn merges(pieces: &[Piece]) -> Vec<(&str, &str)> {
@@ -55,7 +59,8 @@ fn merges(pieces: &[Piece]) -> Vec<(&str, &str)> {
         .map(|(id, piece)| (&piece.text[..], id))
         .collect();
     let mut merges = Vec::new();
-    for piece in pieces.iter().filter(mergeable) {
+    let splittable = |piece: &&Piece| mergeable(piece) && piece.text.len() <= LONGEST_MERGED;
+    for piece in pieces.iter().filter(splittable) {
         for (at, _) in piece.text.char_indices().skip(1) {
             let (left, right) = piece.text.split_at(at);
             if ids.contains_key(left) && ids.contains_key(right) {

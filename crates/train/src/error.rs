@@ -40,7 +40,7 @@ pub enum TrainError {
     NotFinite {
         /// The step, counted from 1.
         step: u64,
-        /// "the loss" or "the gradient norm".
+        /// "the loss", "the gradient norm" or "a weight after the update".
         what: &'static str,
         /// The value.
         value: f64,

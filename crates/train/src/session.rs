@@ -2,13 +2,16 @@
 //!
 //! A checkpoint is an artifact `step-00000100` in the session's store: a whole training state ([`crate::state`]), which
 //! is also a model directory. It is visible only when complete; pointer `latest` moves after it, pointer `best` names
-//! the one with the lowest validation loss. Its manifest records the step and ‖θ − θ_start‖².
+//! the one with the lowest validation loss. Its manifest records the step and ‖θ − θ_start‖². What happens next is
+//! decided by the checkpoints and the log inside them; the pointers are for people.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tributary_model::Decoder;
-use tributary_store::{Artifact, Depth, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store};
+use tributary_store::{
+    Artifact, Depth, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store, StoreError,
+};
 use tributary_tensorfile::DType;
 
 use crate::error::{Result, TrainError};
@@ -34,6 +37,8 @@ pub struct Cadence {
     pub validate_every: Option<u64>,
     /// Is the state with the lowest validation loss saved and kept?
     pub keep_best: bool,
+    /// Steps that were done before this training, by the one whose state it resumes: their states are not here.
+    pub resumed_at: u64,
 }
 
 /// What a checkpoint's manifest says beside the state.
@@ -104,7 +109,14 @@ impl Session {
             let mut trainer = begin(Some(&place))?;
             match trainer.restore(&place) {
                 Ok(()) => {
+                    if let Some(lost) = self.lost(&trainer)? {
+                        follower.remark(&format!(
+                            "the checkpoint of step {lost}, which is to be published, is gone: training again from before it"
+                        ));
+                        continue;
+                    }
                     follower.remark(&format!("goes on after step {step}"));
+                    self.point(&trainer)?;
                     return Ok(trainer);
                 }
                 Err(error @ (TrainError::State { .. } | TrainError::Data(_))) => {
@@ -120,12 +132,12 @@ impl Session {
         begin(None)
     }
 
-    /// The checkpoint at `place`, if it is complete and every byte is as it was written.
+    /// The checkpoint at `place`, if it is complete and every byte is as it was written. What is known to be damaged is
+    /// removed; what cannot be read now is an error, because it may be whole.
     fn open(&self, place: &Store, follower: &mut dyn Follower) -> Result<Option<Artifact>> {
         let artifact = match Artifact::try_open(place) {
             Ok(artifact) => artifact,
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => {
+            Err(error @ StoreError::Manifest { .. }) => {
                 follower.remark(&format!(
                     "the checkpoint {} is damaged ({error}); it is removed",
                     place.url()
@@ -133,11 +145,15 @@ impl Session {
                 place.delete_all()?;
                 None
             }
+            Err(error) => return Err(error.into()),
         };
         let Some(artifact) = artifact else { return Ok(None) };
         let report = artifact.verify(Depth::Full, &|_| {})?;
         if report.is_whole() {
             return Ok(Some(artifact));
+        }
+        if let Some(unread) = report.unreadable() {
+            return Err(unread.into());
         }
         follower.remark(&format!(
             "the checkpoint {} is damaged; it is removed",
@@ -153,16 +169,23 @@ impl Session {
     /// [`TrainError::Cancelled`] with everything saved; [`TrainError::NotFinite`] with nothing of that step saved; what
     /// model and store give.
     pub fn run(&self, trainer: &mut Trainer, follower: &mut dyn Follower) -> Result<()> {
+        // A session that was stopped while it measured saved the step without the measurement.
+        if self.validate(trainer, follower)?.is_some() && self.best(trainer) == Some(trainer.step_count()) {
+            self.save(trainer)?;
+        }
         while !trainer.is_finished() {
             let mut metrics = trainer.step()?;
             let step = metrics.step;
             let is_last = trainer.is_finished();
-            if is_due(self.cadence.validate_every, step) || (is_last && self.cadence.validate_every.is_some())
-            {
-                let loss = follower.validate(&trainer.decoder())?;
-                trainer.note_validation(loss);
-                metrics.validation_loss = Some(loss);
-            }
+            metrics.validation_loss = match self.validate(trainer, follower) {
+                Ok(loss) => loss,
+                Err(TrainError::Cancelled { .. }) => {
+                    self.save(trainer)?;
+                    follower.checkpoint(step);
+                    return Err(TrainError::Cancelled { step });
+                }
+                Err(error) => return Err(error),
+            };
             follower.step(&metrics);
             let is_cancelled = follower.is_cancelled();
             let every = (self.cadence.checkpoint_every > 0).then_some(self.cadence.checkpoint_every);
@@ -183,8 +206,28 @@ impl Session {
         Ok(())
     }
 
+    /// Measures the model if that is due after its last step and was not done.
+    fn validate(&self, trainer: &mut Trainer, follower: &mut dyn Follower) -> Result<Option<f64>> {
+        let Some(every) = self.cadence.validate_every else {
+            return Ok(None);
+        };
+        let step = trainer.step_count();
+        let is_measured = trainer
+            .log()
+            .last()
+            .is_none_or(|line| line.validation_loss.is_some());
+        let is_due = is_due(Some(every), step) || trainer.is_finished();
+        if step <= self.cadence.resumed_at || is_measured || !is_due {
+            return Ok(None);
+        }
+        let loss = follower.validate(&trainer.decoder())?;
+        trainer.note_validation(loss);
+        Ok(Some(loss))
+    }
+
     fn save(&self, trainer: &Trainer) -> Result<()> {
         let step = trainer.step_count();
+        trainer.check_finite()?;
         let place = self.place(step)?;
         if let Some(old) = Artifact::try_open(&place)? {
             old.remove()?;
@@ -195,12 +238,18 @@ impl Session {
             publication.put(name, bytes.clone())?;
         }
         publication.commit(self.draft(trainer)?)?;
-        let name = name(step);
-        self.store.pointer(LATEST)?.set(&name)?;
-        if self.best(trainer) == Some(step) {
-            self.store.pointer(BEST)?.set(&name)?;
-        }
+        self.point(trainer)?;
         self.prune(trainer, step)
+    }
+
+    /// Moves the pointers to what this trainer's log says.
+    fn point(&self, trainer: &Trainer) -> Result<()> {
+        let step = trainer.step_count();
+        self.store.pointer(LATEST)?.set(&name(step))?;
+        if let Some(best) = self.best(trainer) {
+            self.store.pointer(BEST)?.set(&name(best))?;
+        }
+        Ok(())
     }
 
     fn draft(&self, trainer: &Trainer) -> Result<ManifestDraft> {
@@ -237,44 +286,74 @@ impl Session {
         Ok(facts)
     }
 
-    /// The step with the lowest validation loss so far, if it is to be kept.
+    /// The step of this training with the lowest validation loss so far, if it is to be kept.
     fn best(&self, trainer: &Trainer) -> Option<u64> {
         let measured = trainer
             .log()
             .iter()
             .filter_map(|line| Some((line.validation_loss?, line.step)));
         measured
-            .filter(|_| self.cadence.keep_best)
+            .filter(|(_, step)| self.cadence.keep_best && *step > self.cadence.resumed_at)
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, step)| step)
     }
 
-    /// The checkpoint with the lowest validation loss, if there is one.
+    /// The checkpoint with the lowest validation loss of this training, whole, if anything was measured.
     ///
     /// # Errors
-    /// The store fails.
-    pub fn best_checkpoint(&self) -> Result<Option<Store>> {
-        match self.store.pointer(BEST)?.read()? {
-            Some(value) => Ok(Some(self.store.child(&value.target)?)),
-            None => Ok(None),
+    /// [`TrainError::State`] if it is gone or damaged (the next session trains again from before it); the store fails.
+    pub fn best_checkpoint(&self, trainer: &Trainer, follower: &mut dyn Follower) -> Result<Option<Store>> {
+        let Some(step) = self.best(trainer) else {
+            return Ok(None);
+        };
+        self.whole(step, follower).map(Some)
+    }
+
+    /// The kept checkpoints of this training, by step, each of them whole.
+    ///
+    /// # Errors
+    /// As [`Self::best_checkpoint`].
+    pub fn kept(&self, trainer: &Trainer, follower: &mut dyn Follower) -> Result<Vec<(u64, Store)>> {
+        let kept = self.kept_steps(trainer);
+        kept.map(|step| Ok((step, self.whole(step, follower)?))).collect()
+    }
+
+    /// A step whose checkpoint is to be published and is not there (by names and sizes; publishing reads every byte).
+    fn lost(&self, trainer: &Trainer) -> Result<Option<u64>> {
+        let kept = self.kept_steps(trainer);
+        for step in kept.chain(self.best(trainer)) {
+            let artifact = Artifact::try_open(&self.place(step)?)?;
+            let is_there = match artifact {
+                Some(artifact) => artifact.verify(Depth::Sizes, &|_| {})?.is_whole(),
+                None => false,
+            };
+            if !is_there {
+                return Ok(Some(step));
+            }
+        }
+        Ok(None)
+    }
+
+    fn kept_steps(&self, trainer: &Trainer) -> impl Iterator<Item = u64> + use<> {
+        let every = self.cadence.keep_every;
+        (self.cadence.resumed_at + 1..=trainer.step_count()).filter(move |step| is_due(every, *step))
+    }
+
+    fn whole(&self, step: u64, follower: &mut dyn Follower) -> Result<Store> {
+        let place = self.place(step)?;
+        match self.open(&place, follower)? {
+            Some(_) => Ok(place),
+            None => Err(TrainError::State {
+                place: place.url(),
+                reason: "the checkpoint is gone; run again to train that part anew".to_owned(),
+            }),
         }
     }
 
-    /// The kept checkpoints, by step.
-    ///
-    /// # Errors
-    /// The store fails.
-    pub fn kept(&self) -> Result<Vec<(u64, Store)>> {
-        let kept = self
-            .steps()?
-            .into_iter()
-            .filter(|step| is_due(self.cadence.keep_every, *step));
-        kept.map(|step| Ok((step, self.place(step)?))).collect()
-    }
-
-    /// Removes what the cadence does not keep, and whatever an abandoned longer run left after this step.
+    /// Removes what the cadence does not keep of the steps up to this one. What lies after it is from a session that was
+    /// further and could not be gone on from; it is replaced on the way.
     fn prune(&self, trainer: &Trainer, step: u64) -> Result<()> {
-        let steps = self.steps()?;
+        let steps: Vec<u64> = self.steps()?.into_iter().filter(|other| *other <= step).collect();
         let newest = steps.len().saturating_sub(self.cadence.keep_last.max(1));
         let best = self.best(trainer);
         for (index, old) in steps.into_iter().enumerate() {

@@ -123,11 +123,7 @@ impl Trainer {
             .chain(held.iter().map(|index| tensor("second", index)))
             .collect();
         let layout = ModelLayout::plan(&tensors, u64::MAX, &[]).map_err(ModelError::from)?;
-        let fail = |source| StoreError::Io {
-            action: "write",
-            at: publication.store().describe(path),
-            source,
-        };
+        let fail = |source| StoreError::from_io("write", publication.store().describe(path), source);
         let mut object = publication.writer(path)?;
         for shard in &layout.shards {
             object.write_all(&shard.header).map_err(fail)?;

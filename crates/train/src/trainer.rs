@@ -67,6 +67,21 @@ impl TrainerOptions {
                 return wrong(option, format!("{ratio} is not in 0..=1"));
             }
         }
+        let adamw = &self.adamw;
+        for (option, beta) in [("beta1", adamw.beta1), ("beta2", adamw.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return wrong(option, format!("{beta} is not at least 0 and below 1"));
+            }
+        }
+        if !(adamw.epsilon.is_finite() && adamw.epsilon > 0.0) {
+            return wrong("epsilon", format!("{} is not a positive number", adamw.epsilon));
+        }
+        if !(adamw.weight_decay.is_finite() && adamw.weight_decay >= 0.0) {
+            return wrong(
+                "weight_decay",
+                format!("{} is not 0 or a positive number", adamw.weight_decay),
+            );
+        }
         if self.clip.is_some_and(|most| !(most.is_finite() && most > 0.0)) {
             return wrong(
                 "clip",
@@ -249,6 +264,25 @@ impl Trainer {
             .filter_map(|index| known.get(*index))
             .map(|document| document.id.clone());
         ids.take(NAMED_DOCUMENTS).collect()
+    }
+
+    /// Looks for a weight that is no longer a finite number, which the next step's loss would show.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`]; the device fails to give the values.
+    pub(crate) fn check_finite(&self) -> Result<()> {
+        for index in 0..specs(self.decoder.config()).len() {
+            let values = self.values(index)?;
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                return Err(TrainError::NotFinite {
+                    step: self.step_count(),
+                    what: "a weight after the update",
+                    value: f64::from(*value),
+                    documents: vec!["those of this step".to_owned()],
+                });
+            }
+        }
+        Ok(())
     }
 
     /// A parameter in f32, by its index in [`specs`].

@@ -78,6 +78,8 @@ fn begin(weights: Option<&Store>, peak: f64) -> Trainer {
 #[derive(Default)]
 struct Impatient {
     patience: Option<u64>,
+    /// Stops while it measures, that many measurements from now.
+    measures: Option<u64>,
     heard: Vec<StepMetrics>,
     remarks: Vec<String>,
 }
@@ -94,6 +96,12 @@ impl Follower for Impatient {
     }
 
     fn validate(&mut self, decoder: &Decoder) -> Result<f64, TrainError> {
+        if let Some(left) = &mut self.measures {
+            if *left == 0 {
+                return Err(TrainError::Cancelled { step: 0 });
+            }
+            *left -= 1;
+        }
         let tokens: Vec<u32> = (0..20).collect();
         Ok(decoder
             .nll(&TokenBatch::document(&tokens))?
@@ -119,6 +127,7 @@ fn cadence() -> Cadence {
         keep_every: None,
         validate_every: Some(5),
         keep_best: false,
+        resumed_at: 0,
     }
 }
 
@@ -180,6 +189,98 @@ fn stopping_anywhere_changes_no_byte() {
         published(&trainer, "parts-published") == expected,
         "other bytes after three interruptions"
     );
+}
+
+#[test]
+fn stopping_while_measuring_loses_neither_the_step_nor_the_measurement() {
+    let (trainer, _, outcome) = run(&Store::open("memory:///train/measured").unwrap(), cadence(), None);
+    outcome.unwrap();
+    let expected = published(&trainer, "measured-published");
+    let store = Store::open("memory:///train/stopped-measuring").unwrap();
+    // At step 5, and then at step 10.
+    for step in [5, 10] {
+        let session = session(&store, cadence());
+        let mut follower = Impatient {
+            measures: Some(step / 5 - 1),
+            ..Impatient::default()
+        };
+        let mut trainer = session
+            .trainer(&mut follower, &mut |place| Ok(begin(place, 1e-2)))
+            .unwrap();
+        let outcome = session.run(&mut trainer, &mut follower);
+        assert!(
+            matches!(outcome, Err(TrainError::Cancelled { step: stopped }) if stopped == step),
+            "{outcome:?}"
+        );
+    }
+    let (trainer, follower, outcome) = run(&store, cadence(), None);
+    outcome.unwrap();
+    assert_eq!(follower.remarks, ["goes on after step 10"]);
+    assert!(published(&trainer, "stopped-measuring-published") == expected);
+}
+
+#[test]
+fn a_checkpoint_to_be_published_that_is_gone_is_made_again() {
+    let best = Cadence {
+        keep_best: true,
+        ..cadence()
+    };
+    let (trainer, _, outcome) = run(&Store::open("memory:///train/best").unwrap(), best.clone(), None);
+    outcome.unwrap();
+    let expected = published(&trainer, "best-published");
+    let measured = trainer
+        .log()
+        .iter()
+        .filter_map(|line| Some((line.validation_loss?, line.step)));
+    let step = measured.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1;
+
+    let store = Store::open("memory:///train/best-gone").unwrap();
+    run(&store, best.clone(), None).2.unwrap();
+    store
+        .child(&format!("step-{step:08}"))
+        .unwrap()
+        .delete_all()
+        .unwrap();
+    let (trainer, follower, outcome) = run(&store, best.clone(), None);
+    outcome.unwrap();
+    let is_said = follower
+        .remarks
+        .iter()
+        .any(|remark| remark.contains("training again from before it"));
+    // The last step is the best where the loss falls to the end: then it is simply trained again.
+    assert!(is_said || step == STEPS, "{:?}", follower.remarks);
+    assert!(published(&trainer, "best-gone-published") == expected);
+    let session = session(&store, best);
+    let found = session
+        .best_checkpoint(&trainer, &mut Impatient::default())
+        .unwrap()
+        .unwrap();
+    assert!(
+        found.url().ends_with(&format!("step-{step:08}")),
+        "{}",
+        found.url()
+    );
+}
+
+#[test]
+fn the_best_of_a_resumed_training_is_one_of_its_own_steps() {
+    let store = Store::open("memory:///train/resumed-best").unwrap();
+    let cadence = Cadence {
+        keep_best: true,
+        resumed_at: 10,
+        ..cadence()
+    };
+    let session = session(&store, cadence);
+    let mut follower = Impatient::default();
+    // The log holds a measurement better than any to come, of a step that is not here.
+    let mut trainer = begin(None, 1e-2);
+    for _ in 0..10 {
+        trainer.step().unwrap();
+    }
+    trainer.note_validation(0.0);
+    session.run(&mut trainer, &mut follower).unwrap();
+    let best = session.best_checkpoint(&trainer, &mut follower).unwrap().unwrap();
+    assert!(best.url().ends_with("step-00000012"), "{}", best.url());
 }
 
 #[test]
@@ -246,6 +347,7 @@ fn what_is_kept_is_what_was_asked_for() {
         keep_every: Some(5),
         validate_every: Some(3),
         keep_best: true,
+        resumed_at: 0,
     };
     let (trainer, follower, outcome) = run(&store, cadence.clone(), None);
     outcome.unwrap();
@@ -255,14 +357,15 @@ fn what_is_kept_is_what_was_asked_for() {
         .filter_map(|line| Some((line.validation_loss?, line.step)));
     let best = measured.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1;
     let session = session(&store, cadence);
+    let mut listener = Impatient::default();
     let kept: Vec<u64> = session
-        .kept()
+        .kept(&trainer, &mut listener)
         .unwrap()
         .into_iter()
         .map(|(step, _)| step)
         .collect();
     assert_eq!(kept, [5, 10]);
-    let place = session.best_checkpoint().unwrap().unwrap();
+    let place = session.best_checkpoint(&trainer, &mut listener).unwrap().unwrap();
     assert!(
         place.url().ends_with(&format!("step-{best:08}")),
         "{}",

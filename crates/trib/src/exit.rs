@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use tributary_data::Error as DataError;
 use tributary_evaluate::EvaluateError;
-use tributary_jobs::ImportError;
+use tributary_jobs::{Classed, ImportError};
 use tributary_merge::MergeError;
 use tributary_model::ModelError;
 use tributary_pipeline::{Diagnostics, PipelineError};
@@ -142,85 +142,26 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-impl From<TensorFileError> for Failure {
-    fn from(error: TensorFileError) -> Self {
-        let code = match &error {
-            TensorFileError::Write { .. } => 74,
-            TensorFileError::Read { source, .. } if source.kind() != std::io::ErrorKind::NotFound => 74,
-            _ => 65,
-        };
-        Self::new(code, chain(&error))
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let code = match &error {
-            StoreError::Address { .. } | StoreError::UnsafePath { .. } => 78,
-            StoreError::NotFound { .. } | StoreError::Manifest { .. } | StoreError::Damaged { .. } => 65,
-            error if error.is_transient() => 69,
-            _ => 74,
-        };
-        Self::new(code, chain(&error))
-    }
-}
-
-impl From<ModelError> for Failure {
-    fn from(error: ModelError) -> Self {
-        match error {
-            ModelError::Files(error) => error.into(),
-            ModelError::Store(error) => error.into(),
-            ModelError::Device { .. } => Self::new(69, chain(&error)),
-            _ => Self::new(65, chain(&error)),
+/// The exit code is that of the error's class, as a pipeline's step would have it.
+macro_rules! classed {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::of_class(error.class().exit_code(), chain(&error))
+            }
         }
-    }
+    )*};
 }
 
-impl From<DataError> for Failure {
-    fn from(error: DataError) -> Self {
-        match error {
-            DataError::Store(error) => error.into(),
-            DataError::Option { .. } => Self::new(78, chain(&error)),
-            _ => Self::new(65, chain(&error)),
-        }
-    }
-}
-
-impl From<EvaluateError> for Failure {
-    fn from(error: EvaluateError) -> Self {
-        match error {
-            EvaluateError::Model(error) => error.into(),
-            EvaluateError::Data(error) => error.into(),
-            _ => Self::new(65, chain(&error)),
-        }
-    }
-}
-
-impl From<ImportError> for Failure {
-    fn from(error: ImportError) -> Self {
-        match error {
-            ImportError::Source(error) => error.into(),
-            ImportError::Store(error) => error.into(),
-            _ => Self::new(78, chain(&error)),
-        }
-    }
-}
-
-impl From<MergeError> for Failure {
-    fn from(error: MergeError) -> Self {
-        let code = match error {
-            MergeError::Store(error) => return error.into(),
-            MergeError::Config(_) | MergeError::Parameter { .. } | MergeError::Memory { .. } => 78,
-            MergeError::Occupied { .. } => 78,
-            MergeError::Unavailable { .. } => 69,
-            MergeError::Cancelled => 75,
-            MergeError::Read { .. } | MergeError::Write { .. } => 74,
-            MergeError::Internal(_) => 1,
-            _ => 65,
-        };
-        Self::new(code, chain(&error))
-    }
-}
+classed!(
+    TensorFileError,
+    StoreError,
+    ModelError,
+    DataError,
+    EvaluateError,
+    ImportError,
+    MergeError
+);
 
 impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {

@@ -261,11 +261,15 @@ fn plan_options(options: &LoaderOptions) -> PlanOptions {
 /// Digest of what decides the stream of rows: 16 hexadecimal digits.
 fn fingerprint(documents: &[Document], options: &LoaderOptions) -> String {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("rows 1 {:?}", plan_options(options)).as_bytes());
+    hasher.update(format!("rows 2 {:?}", plan_options(options)).as_bytes());
     for document in documents {
+        hasher.update(&(document.id.len() as u64).to_le_bytes());
         hasher.update(document.id.as_bytes());
         hasher.update(&document.part.to_le_bytes());
         hasher.update(&(document.tokens.len() as u64).to_le_bytes());
+        // What counts towards the loss: pieces without any are left out.
+        let loss: Vec<u8> = document.loss.iter().map(|counts| u8::from(*counts)).collect();
+        hasher.update(&loss);
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }

@@ -19,6 +19,8 @@ use crate::chat::ChatTemplate;
 use crate::error::{Error, Result};
 
 /// The file every tokenizer has; the others beside it are optional.
+/// Largest tokenizer file that is read; one of 250,000 tokens has 20 MB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
@@ -51,6 +53,13 @@ impl Tokenizer {
     /// `special_tokens_map.json`, `chat_template.jinja`, `generation_config.json` and `config.json`.
     pub fn load(store: &Store) -> Result<Self> {
         Self::from_files(&store.url(), &mut |file| match store.head(file)? {
+            Some(found) if found.size > MAX_FILE_BYTES => Err(Error::Format {
+                path: store.describe(file),
+                problem: format!(
+                    "{} bytes are more than a tokenizer's {MAX_FILE_BYTES}",
+                    found.size
+                ),
+            }),
             Some(_) => Ok(Some(store.get(file)?.to_vec())),
             None => Ok(None),
         })

@@ -19,6 +19,8 @@ use tributary_train::{METRICS_FILE, STATE_KIND, TrainError};
 
 use crate::data_set;
 
+/// Most models that a step publishes beside the last one.
+const MAX_KEPT: u64 = 1000;
 /// Folder of the artifact that holds the training state, if it is published.
 const STATE_FOLDER: &str = "state";
 
@@ -30,6 +32,7 @@ impl TypedJob for TrainLm {
     type Settings = TrainLmSettings;
     const KIND: &'static str = "train.lm";
     const VERSION: u32 = 1;
+    const USES_DEVICE: bool = true;
     const SUMMARY: &'static str = "Trains a language model: new, from other weights (warm_start), or on from a training state (resume).";
     const EXAMPLE: &'static str = "- id: tuned
   job: train.lm
@@ -83,6 +86,23 @@ impl TypedJob for TrainLm {
                 "the best weights are those with the lowest validation loss, and there is no validation",
             );
             problems.push(problem.help("add `validation: {data: […]}`"));
+        }
+        if settings.checkpoints.keep_every.is_some() && matches!(settings.start, StartSettings::Resume(_)) {
+            let problem = Problem::new(
+                "checkpoints.keep_every",
+                "a resumed training has only the steps after its state, and which those are is not known here",
+            );
+            problems.push(
+                problem.help("leave it out, or cut the training into several steps that resume each other"),
+            );
+        }
+        if settings.kept_count() > MAX_KEPT {
+            let message = format!(
+                "{} models on the way are more than {MAX_KEPT}",
+                settings.kept_count()
+            );
+            problems
+                .push(Problem::new("checkpoints.keep_every", message).help("a larger number keeps fewer"));
         }
         if let Err(TrainError::Option { option, problem }) = settings.options(1).check() {
             problems.push(Problem::new(TrainLmSettings::field(option), problem));

@@ -25,6 +25,8 @@ pub(super) struct Origin {
     pub(super) digest: Option<String>,
     /// The training state to go on from.
     pub(super) resumes: Option<Store>,
+    /// Steps that it has done; 0 without one.
+    pub(super) resumed_at: u64,
     /// Seed of the data's order.
     pub(super) seed: u64,
     /// Files that go with the model: tokenizer, chat template, generation defaults.
@@ -67,6 +69,7 @@ impl Origin {
                 start,
                 digest: None,
                 resumes: None,
+                resumed_at: 0,
                 seed: context.seed,
                 files,
             });
@@ -83,9 +86,12 @@ impl Origin {
             .filter(|_| input.path.is_empty())
             .map(|artifact| artifact.digest());
         let resumes = matches!(start, StartSettings::Resume(_)).then_some(folder);
-        let seed = match &resumes {
-            Some(state) => TrainerState::read(state).blame(doing())?.seed,
-            None => context.seed,
+        let (seed, resumed_at) = match &resumes {
+            Some(state) => {
+                let state = TrainerState::read(state).blame(doing())?;
+                (state.seed, state.step)
+            }
+            None => (context.seed, 0),
         };
         let start = Start::Model(checkpoint);
         Ok(Self {
@@ -94,6 +100,7 @@ impl Origin {
             start,
             digest,
             resumes,
+            resumed_at,
             seed,
             files,
         })

@@ -1,6 +1,5 @@
 //! Doing a training: data, trainer, session, and what is published of it.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use tributary_data::{Loader, LoaderOptions, Padding, TokenizeOptions};
@@ -9,8 +8,7 @@ use tributary_pipeline::{Figure, JobContext, JobError, Line, Outcome};
 use tributary_store::{Lineage, Producer, Publication, Store};
 use tributary_tensorfile::Checkpoint;
 use tributary_train::{
-    Cadence, METRICS_FILE, OPTIMIZER_FILE, Provenance, Session, StepMetrics, TRAINER_FILE, TrainError,
-    Trainer, to_json_lines,
+    Cadence, METRICS_FILE, Provenance, Session, StepMetrics, TrainError, Trainer, to_json_lines,
 };
 
 use super::follower::Reporter;
@@ -24,8 +22,6 @@ use crate::data_set;
 pub(super) const ACTIVATION_BYTES: u64 = 2 << 30;
 /// Longest row by default, in tokens.
 const DEFAULT_LENGTH: usize = 1024;
-/// Bytes copied at a time.
-const COPY_BYTES: u64 = 8 << 20;
 
 /// Tokens of a row.
 pub(super) fn length(settings: &TrainLmSettings, config: &ModelConfig) -> usize {
@@ -65,7 +61,7 @@ pub(super) fn run(settings: &TrainLmSettings, context: &mut JobContext) -> Resul
     )?;
     let session = Session::new(
         context.checkpoints.clone(),
-        cadence(settings),
+        cadence(settings, origin.resumed_at),
         provenance(settings, context, &origin),
     );
 
@@ -106,7 +102,15 @@ pub(super) fn run(settings: &TrainLmSettings, context: &mut JobContext) -> Resul
         return Err(failure);
     }
     outcome.blame("training")?;
-    publish(settings, context, &origin, &session, &trainer, &mut begin)
+    publish(
+        settings,
+        context,
+        &origin,
+        &session,
+        &trainer,
+        &mut reporter,
+        &mut begin,
+    )
 }
 
 fn loader(
@@ -175,13 +179,14 @@ fn reporter(
     })
 }
 
-fn cadence(settings: &TrainLmSettings) -> Cadence {
+fn cadence(settings: &TrainLmSettings, resumed_at: u64) -> Cadence {
     Cadence {
         checkpoint_every: settings.checkpoints.every,
         keep_last: settings.checkpoints.keep_last as usize,
         keep_every: settings.checkpoints.keep_every,
         validate_every: settings.validation.as_ref().map(|validation| validation.every),
         keep_best: settings.publish == Publish::Best,
+        resumed_at,
     }
 }
 
@@ -213,13 +218,16 @@ fn publish(
     origin: &Origin,
     session: &Session,
     trainer: &Trainer,
+    reporter: &mut Reporter,
     begin: &mut dyn FnMut(Option<&Store>) -> Result<Trainer, TrainError>,
 ) -> Result<Outcome, JobError> {
     let publication = &context.publication;
     let dtype = settings.save_dtype.dtype();
     context.progress.begin("publishing", None, "models");
     let best = match settings.publish {
-        Publish::Best => session.best_checkpoint().blame("finding the best checkpoint")?,
+        Publish::Best => session
+            .best_checkpoint(trainer, reporter)
+            .blame("finding the best checkpoint")?,
         Publish::Last => None,
     };
     let mut facts = session
@@ -255,9 +263,17 @@ fn publish(
         put_files(publication, &folder, &origin.files)?;
         context.progress.advance(1);
     }
-    for (step, place) in session.kept().blame("finding the kept checkpoints")? {
+    let kept = session
+        .kept(trainer, reporter)
+        .blame("finding the kept checkpoints")?;
+    for (step, place) in kept {
         context.cancellation.check()?;
-        copy_model(&place, publication, &format!("{}/", kept_folder(step)))?;
+        let folder = format!("{}/", kept_folder(step));
+        let model = begin(Some(&place)).blame("loading a kept checkpoint")?;
+        model
+            .save_model(publication, &folder, dtype)
+            .blame("writing a kept model")?;
+        put_files(publication, &folder, &origin.files)?;
         context.progress.advance(1);
     }
     let last = trainer.log().last();
@@ -271,33 +287,6 @@ fn publish(
 fn put_files(publication: &Publication, folder: &str, files: &[(String, Vec<u8>)]) -> Result<(), JobError> {
     for (name, bytes) in files.iter().filter(|(name, _)| name != "config.json") {
         publication.put(&format!("{folder}{name}"), bytes.clone())?;
-    }
-    Ok(())
-}
-
-/// Copies the model of a checkpoint, without the training state beside it, in blocks.
-fn copy_model(from: &Store, to: &Publication, folder: &str) -> Result<(), JobError> {
-    let state = [
-        OPTIMIZER_FILE,
-        TRAINER_FILE,
-        METRICS_FILE,
-        tributary_store::MANIFEST,
-    ];
-    for object in from
-        .list("")?
-        .into_iter()
-        .filter(|object| !state.contains(&object.key.as_str()))
-    {
-        let reader = from.reader(&object.key)?;
-        let mut writer = to.writer(&format!("{folder}{}", object.key))?;
-        let mut offset = 0;
-        while offset < reader.len() {
-            let mut block = vec![0; (reader.len() - offset).min(COPY_BYTES) as usize];
-            reader.read_at(offset, &mut block)?;
-            writer.write_all(&block)?;
-            offset += block.len() as u64;
-        }
-        writer.finish()?;
     }
     Ok(())
 }

@@ -314,19 +314,25 @@ impl TrainLmSettings {
         }
     }
 
-    /// The steps whose models are published beside the last one.
+    /// The steps whose models are published beside the last one; none if there are too many.
     pub(crate) fn kept_steps(&self) -> Vec<u64> {
+        let every = self.checkpoints.keep_every.unwrap_or(0);
+        let count = self.kept_count();
+        let count = if count > super::MAX_KEPT { 0 } else { count };
+        (1..=count).map(|index| index * every).collect()
+    }
+
+    /// How many those are.
+    pub(crate) fn kept_count(&self) -> u64 {
         let every = self.checkpoints.keep_every.filter(|every| *every > 0);
-        every.map_or_else(Vec::new, |every| {
-            (1..=self.steps / every).map(|index| index * every).collect()
-        })
+        every.map_or(0, |every| self.steps / every)
     }
 
     /// The setting that an option of the trainer comes from.
     pub(crate) fn field(option: &str) -> String {
         match option {
             "warmup_steps" | "minimum_ratio" | "decay_ratio" => format!("schedule.{option}"),
-            "clip" => "optimizer.clip".to_owned(),
+            "clip" | "beta1" | "beta2" | "epsilon" | "weight_decay" => format!("optimizer.{option}"),
             "accumulate" => "batch.micro_sequences".to_owned(),
             other => other.to_owned(),
         }

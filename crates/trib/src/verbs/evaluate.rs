@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// The most tokens a prediction looks back on (default: the model's context, at most 2048)
     #[arg(long)]
     context: Option<usize>,
+    /// Also score the token that ends a text, at the end of each document (the step kind evaluate does)
+    #[arg(long)]
+    end_of_text: bool,
     /// cpu, cuda:N or auto
     #[arg(long, default_value = "auto", value_parser = device_name)]
     device: String,
@@ -72,7 +75,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     for (data, records) in options.data.iter().zip(records) {
         // Prompts are given, so only completions and answers are scored; running text is scored whole.
         let how = TokenizeOptions {
-            add_eos: false,
+            add_eos: options.end_of_text,
             completion_only: true,
             ..TokenizeOptions::default()
         };

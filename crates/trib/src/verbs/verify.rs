@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let faults: Vec<String> = report
         .problems
         .iter()
-        .map(|problem| format!("{problem:?}"))
+        .map(|problem| problem.to_string())
         .collect();
     Err(Failure::data(format!(
         "{} is damaged:\n{}",
