@@ -61,6 +61,14 @@ pub enum MergeError {
         /// The tensor.
         tensor: String,
     },
+    /// What was measured of a tensor leaves nothing that the method could do.
+    #[error("tensor {tensor}: {reason}")]
+    Values {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The parameters give a tensor no usable value.
     #[error("{method} at tensor {tensor}: {reason}")]
     Parameter {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::method::{Recipe, Statistics, effective_number, sum_in_any_order};
+use crate::engine::Made;
+use crate::method::{Statistics, effective_number, sum_in_any_order};
 use crate::plan::MergePlan;
 use crate::source::Source;
 
@@ -127,9 +128,9 @@ pub struct MergeReport {
 }
 
 impl MergePlan {
-    pub(crate) fn record(&self, recipes: &[Option<Recipe>], statistics: &Statistics) -> MergeRecord {
+    pub(crate) fn record(&self, made: &[Made], statistics: &Statistics) -> MergeRecord {
         let settings = self.settings();
-        let (base_coefficient, coefficients, parts) = self.coefficients(recipes);
+        let (base_coefficient, coefficients, parts) = self.coefficients(made);
         let (squares, norms) = match statistics {
             Statistics::Gram(gram) => (Some(gram.all().squared_norms()), Some(Norms::Measured)),
             Statistics::RecordedNorms(squares) => (Some(squares.clone()), Some(Norms::Recorded)),
@@ -211,13 +212,13 @@ impl MergePlan {
     }
 
     /// Coefficient of the base, of each model, and by part where they differ.
-    fn coefficients(&self, recipes: &[Option<Recipe>]) -> (f64, Vec<f64>, Vec<PartRecord>) {
+    fn coefficients(&self, made: &[Made]) -> (f64, Vec<f64>, Vec<PartRecord>) {
         let merged: Vec<(&str, &str, u64, f64, &Vec<f64>)> = self
             .tensors
             .iter()
-            .zip(recipes)
-            .filter_map(|(tensor, recipe)| {
-                let Recipe::WeightedSum { base, models } = recipe.as_ref()?;
+            .zip(made)
+            .filter_map(|(tensor, made)| {
+                let (base, models) = made.coefficients.as_ref()?;
                 let elements = tensor.spec.elements() as u64;
                 Some((
                     tensor.place.group(),

@@ -7,11 +7,12 @@ use serde_json::{Map, Value, json};
 use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store};
 
 use crate::card::{CARD_FILE, CARD_MARK, model_card};
-use crate::engine::{Combine, Gather, Output, Pass, Sizing};
+use crate::engine::{Made, Output, Pass, Sizing};
 use crate::error::{MergeError, Result};
-use crate::method::{FirstPass, Statistics};
+use crate::method::{FirstPass, Measure, Of, OnlyMeasure, Rule, Statistics};
 use crate::plan::MergePlan;
 use crate::record::{Execution, MergeRecord, MergeReport, RECORD_FILE};
+use crate::statistics::GramTable;
 
 /// Version of what merging does with the same document and models; part of cache keys.
 pub const MERGE_VERSION: u32 = 1;
@@ -136,35 +137,24 @@ impl MergePlan {
             ..Execution::default()
         };
         let mut statistics = self.first_pass(watch, sizing, &mut execution)?;
-        let recipes = self.recipes(&statistics)?;
+        let rules = self.rules(&statistics)?;
 
         let start = Instant::now();
         let output = Output::begin(publication, &self.layout.shards)?;
-        let gather = self.measures_on_the_way().then(|| self.gather());
-        let combine = Combine {
-            recipes: &recipes,
-            output: &output,
-        };
-        self.pass(
-            watch,
-            Phase::Merge,
-            sizing,
-            gather.as_ref(),
-            Some(&combine),
-            &mut execution,
-        )?;
+        let total = self.bytes_by(&rules);
+        let made = self.pass(watch, Phase::Merge, sizing, &rules, Some(&output), total, &mut execution)?;
         execution.seconds_merge = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
-        if let Some(gather) = gather {
-            statistics = Statistics::Gram(gather.finish(|tensor| self.merged_place(tensor)));
+        if self.measures_on_the_way() {
+            statistics = Statistics::Gram(self.table(&made));
         }
         output.finish()?;
         if let Some(index) = &self.layout.index {
             publication.put(tributary_tensorfile::INDEX_FILE, index.clone())?;
         }
         self.copy_small_files(publication)?;
-        let record = self.record(&recipes, &statistics);
+        let record = self.record(&made, &statistics);
         publication.put(CARD_FILE, model_card(self, &record).into_bytes())?;
         let mut text =
             serde_json::to_vec_pretty(&record).map_err(|error| MergeError::Internal(error.to_string()))?;
@@ -212,9 +202,15 @@ impl MergePlan {
             FirstPass::None => Statistics::None,
             FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
             FirstPass::Gram => {
-                let gather = self.gather();
-                self.pass(watch, Phase::Statistics, sizing, Some(&gather), None, execution)?;
-                let table = gather.finish(|tensor| self.merged_place(tensor));
+                let measure = || Box::new(OnlyMeasure(Measure::Gram(Of::TaskVectors))) as Box<dyn Rule>;
+                let rules: Vec<Option<Box<dyn Rule>>> = self
+                    .tensors
+                    .iter()
+                    .map(|tensor| tensor.copied_from.is_none().then(measure))
+                    .collect();
+                let total = self.bytes_of_first_pass();
+                let made = self.pass(watch, Phase::Statistics, sizing, &rules, None, total, execution)?;
+                let table = self.table(&made);
                 if let Some((tensor, model)) = table.first_not_finite() {
                     let model = self
                         .models()
@@ -233,40 +229,42 @@ impl MergePlan {
         Ok(statistics)
     }
 
-    fn gather(&self) -> Gather {
-        let elements: Vec<usize> = self.tensors.iter().map(|tensor| tensor.spec.elements()).collect();
-        Gather::new(self.models().count(), &elements)
+    /// The inner products of the task vectors, of every tensor that was measured.
+    fn table(&self, made: &[Made]) -> GramTable {
+        let measured = self.tensors.iter().zip(made);
+        let measured = measured.filter_map(|(tensor, made)| Some((tensor.place.clone(), made.gram.clone()?)));
+        GramTable::new(self.models().count(), measured)
     }
 
-    fn merged_place(&self, tensor: usize) -> Option<crate::method::TensorPlace> {
-        let tensor = self.tensors.get(tensor)?;
-        tensor.copied_from.is_none().then(|| tensor.place.clone())
-    }
-
+    #[expect(clippy::too_many_arguments, reason = "one call of a pass, from two places")]
     fn pass(
         &self,
         watch: &Watch<'_>,
         phase: Phase,
         sizing: Sizing,
-        gather: Option<&Gather>,
-        combine: Option<&Combine<'_>>,
+        rules: &[Option<Box<dyn Rule>>],
+        output: Option<&Output>,
+        total: u64,
         execution: &mut Execution,
-    ) -> Result<()> {
+    ) -> Result<Vec<Made>> {
         let progress = |done, total| (watch.progress)(Progress { phase, done, total });
         let pass = Pass {
             inputs: &self.inputs,
+            has_base: self.uses_base(),
             tensors: &self.tensors,
+            rules,
             footprint: &self.footprint,
             sizing,
-            gather,
-            combine,
+            output,
+            on_the_way: self.measures_on_the_way().then_some(Measure::Gram(Of::TaskVectors)),
             cancel: watch.cancel,
+            total,
             progress: &progress,
         };
         let moved = pass.run()?;
         execution.bytes_read += moved.read;
         execution.peak_buffer_bytes = execution.peak_buffer_bytes.max(moved.peak_buffers);
-        Ok(())
+        Ok(moved.made)
     }
 
     fn copy_small_files(&self, publication: &Publication) -> Result<()> {

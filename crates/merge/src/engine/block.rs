@@ -1,61 +1,50 @@
-//! Tensors cut into blocks, numbered in the order of the output.
+//! A tensor cut into blocks, and blocks into chunks.
 
-/// Part of one tensor.
+use super::RUN;
+use crate::kernel::CHUNK;
+
+/// How one tensor is cut. Blocks are what a worker claims, runs are what sums are added by, chunks are what a kernel is
+/// given at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Block {
-    /// Index of the tensor.
-    pub(crate) tensor: usize,
-    /// First element.
-    pub(crate) start: usize,
-    /// Number of elements, at least 1.
-    pub(crate) len: usize,
+pub(crate) struct Cut {
+    elements: usize,
+    /// Elements of a chunk: whole units.
+    pub(crate) chunk: usize,
+    /// Elements of a run: whole chunks.
+    pub(crate) run: usize,
+    /// Elements of a block: whole runs.
+    block: usize,
 }
 
-/// All blocks of a list of tensors.
-#[derive(Clone, Debug)]
-pub(crate) struct Blocks {
-    /// Elements of each tensor.
-    elements: Vec<usize>,
-    /// Number of the first block of each tensor, and the number of all blocks.
-    first: Vec<usize>,
-    size: usize,
-}
-
-impl Blocks {
-    /// Cuts tensors of these sizes into blocks of `size` elements; the last block of a tensor may be shorter.
-    pub(crate) fn new(elements: Vec<usize>, size: usize) -> Blocks {
-        let size = size.max(1);
-        let mut first = Vec::with_capacity(elements.len() + 1);
-        let mut count = 0;
-        for elements in &elements {
-            first.push(count);
-            count += elements.div_ceil(size);
-        }
-        first.push(count);
-        Blocks {
+impl Cut {
+    /// Cuts a tensor whose elements belong together in units of `unit` into blocks of at most `block` elements, or of one
+    /// run if that is longer.
+    pub(crate) fn new(elements: usize, unit: usize, block: usize) -> Cut {
+        let unit = unit.clamp(1, elements.max(1));
+        let chunk = unit * (CHUNK / unit).max(1);
+        let run = RUN.next_multiple_of(chunk);
+        Cut {
             elements,
-            first,
-            size,
+            chunk,
+            run,
+            block: (block / run).max(1) * run,
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.first.last().copied().unwrap_or(0)
+    /// Number of blocks: none for a tensor without elements.
+    pub(crate) fn blocks(&self) -> usize {
+        self.elements.div_ceil(self.block)
     }
 
-    /// Block number `index`.
-    pub(crate) fn get(&self, index: usize) -> Option<Block> {
-        if index >= self.len() {
-            return None;
-        }
-        // Tensors without elements have no block: the last tensor that starts at or before `index` owns it.
-        let tensor = self.first.partition_point(|first| *first <= index) - 1;
-        let start = (index - self.first[tensor]) * self.size;
-        Some(Block {
-            tensor,
-            start,
-            len: self.size.min(self.elements[tensor] - start),
-        })
+    /// Number of runs.
+    pub(crate) fn runs(&self) -> usize {
+        self.elements.div_ceil(self.run)
+    }
+
+    /// Elements of block number `index`.
+    pub(crate) fn block(&self, index: usize) -> std::ops::Range<usize> {
+        let start = (index * self.block).min(self.elements);
+        start..(start + self.block).min(self.elements)
     }
 }
 
@@ -65,46 +54,25 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn empty_tensors_have_no_blocks() {
-        let blocks = Blocks::new(vec![0, 5, 0, 0, 4, 0], 4);
-        let all: Vec<_> = (0..blocks.len()).filter_map(|index| blocks.get(index)).collect();
-        assert_eq!(
-            all,
-            [
-                Block {
-                    tensor: 1,
-                    start: 0,
-                    len: 4
-                },
-                Block {
-                    tensor: 1,
-                    start: 4,
-                    len: 1
-                },
-                Block {
-                    tensor: 4,
-                    start: 0,
-                    len: 4
-                }
-            ]
-        );
-        assert_eq!(blocks.get(3), None);
-        assert_eq!(Blocks::new(vec![], 4).get(0), None);
-    }
-
     proptest! {
         #[test]
-        fn blocks_cover_every_element_once(elements in proptest::collection::vec(0usize..50, 0..20), size in 1usize..20) {
-            let blocks = Blocks::new(elements.clone(), size);
-            let mut covered = vec![0; elements.len()];
-            for index in 0..blocks.len() {
-                let block = blocks.get(index).unwrap();
-                prop_assert_eq!(covered[block.tensor], block.start);
-                prop_assert!(block.len >= 1 && block.len <= size);
-                covered[block.tensor] += block.len;
+        fn blocks_cover_every_element_once_in_whole_units(
+            elements in 0usize..400_000, unit in 1usize..5000, block in 1usize..300_000,
+        ) {
+            let cut = Cut::new(elements, unit, block);
+            let unit = unit.clamp(1, elements.max(1));
+            prop_assert_eq!(cut.chunk % unit, 0);
+            prop_assert_eq!(cut.run % cut.chunk, 0);
+            prop_assert!(cut.run >= RUN);
+            let mut end = 0;
+            for index in 0..cut.blocks() {
+                let range = cut.block(index);
+                prop_assert_eq!(range.start, end);
+                prop_assert_eq!(range.start % cut.run, 0);
+                prop_assert!(!range.is_empty() && range.len() <= block.max(cut.run));
+                end = range.end;
             }
-            prop_assert_eq!(covered, elements);
+            prop_assert_eq!(end, elements);
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::RUN;
 use crate::error::{MergeError, Result};
-use crate::kernel::CHUNK;
 
 /// Largest buffer for one input of one worker when inputs are local: what a core reads should still be in its cache
 /// when the kernel uses it. Of 128 KiB to 1 MiB, 256 and 512 KiB were fastest.
@@ -36,6 +34,13 @@ pub(crate) struct Footprint {
     pub(crate) output: usize,
     /// Number of task vectors in statistics.
     pub(crate) models: usize,
+    /// Elements of the longest chunk, and of the longest run: what blocks are multiples of.
+    pub(crate) chunk: usize,
+    pub(crate) run: usize,
+    /// Most counters of a measurement.
+    pub(crate) counts: usize,
+    /// How often a tensor is read at most.
+    pub(crate) passes: usize,
 }
 
 impl Footprint {
@@ -45,8 +50,9 @@ impl Footprint {
 
     /// What a worker holds whatever the block size: one chunk of every input as `f32`, sums, partial sums.
     fn scratch(&self) -> usize {
-        let chunks = CHUNK * 4 * (self.inputs.len() + self.models + 1) + CHUNK * 8;
-        chunks + self.models * (self.models + 1) / 2 * 32 * 8
+        let chunks = self.chunk * 4 * (self.inputs.len() + self.models + 1) + self.chunk * 8;
+        let vectors = self.models + 1;
+        chunks + vectors * (vectors + 1) / 2 * 32 * 8 + self.counts * 4
     }
 }
 
@@ -54,10 +60,14 @@ impl Footprint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizing {
     pub(crate) workers: usize,
-    /// Elements of a block, a multiple of [`RUN`].
+    /// Elements of a block, a multiple of the longest run.
     pub(crate) block: usize,
-    /// Bytes of all workers' buffers together, with what a remote output holds.
+    /// Tensors in work at one time.
+    pub(crate) open: usize,
+    /// Bytes of all workers' buffers together, with what a remote output holds and measurements take.
     pub(crate) bytes: u64,
+    /// Bytes of inputs that may be held between two passes over a tensor.
+    pub(crate) hold: u64,
 }
 
 impl Sizing {
@@ -79,7 +89,8 @@ impl Sizing {
             .unwrap_or(1)
             .max(footprint.output)
             .max(1);
-        let wanted = (largest / widest / RUN).max(1);
+        let run = footprint.run.max(1);
+        let wanted = (largest / widest / run).max(1);
         let workers = if ends.local_inputs {
             threads
         } else {
@@ -87,16 +98,19 @@ impl Sizing {
         }
         .max(1);
         let bytes = |workers: usize, runs: usize| {
-            let block = runs * RUN;
+            let block = runs * run;
             let worker = block * footprint.element() + footprint.scratch();
-            // Blocks are claimed in order, so each worker keeps at most the parts open that its block touches.
+            // Blocks of a tensor are claimed in order, so each worker keeps at most the parts open that its block touches.
             let parts = if ends.local_output {
                 0
             } else {
                 UPLOADS + workers * (block * footprint.output / UPLOAD_PART + 2)
             };
-            (workers * worker + parts * UPLOAD_PART) as u64
+            (workers * worker + parts * UPLOAD_PART + tensors_open(workers) * footprint.counts * 8) as u64
         };
+        // What is read more than once had better stay here.
+        let for_blocks = if footprint.passes > 1 { memory / 2 } else { memory };
+        let for_blocks = for_blocks.max(bytes(1, 1)).min(memory);
         if bytes(1, 1) > memory {
             return Err(MergeError::Memory {
                 allowed: memory,
@@ -106,18 +120,26 @@ impl Sizing {
         // Workers first: a block larger than the smallest saves little, an idle core costs much.
         let workers = (1..=workers)
             .rev()
-            .find(|workers| bytes(*workers, 1) <= memory)
+            .find(|workers| bytes(*workers, 1) <= for_blocks)
             .unwrap_or(1);
         let runs = (1..=wanted)
             .rev()
-            .find(|runs| bytes(workers, *runs) <= memory)
+            .find(|runs| bytes(workers, *runs) <= for_blocks)
             .unwrap_or(1);
+        let bytes = bytes(workers, runs);
         Ok(Sizing {
             workers,
-            block: runs * RUN,
-            bytes: bytes(workers, runs),
+            block: runs * run,
+            open: tensors_open(workers),
+            bytes,
+            hold: if footprint.passes > 1 { memory - bytes } else { 0 },
         })
     }
+}
+
+/// Tensors in work at one time: each worker may be at the last block of one.
+fn tensors_open(workers: usize) -> usize {
+    workers + 1
 }
 
 /// Counts the bytes of live buffers.
@@ -132,9 +154,13 @@ impl Ledger {
         self.peak.load(Ordering::Relaxed)
     }
 
-    fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         let now = self.now.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(now, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, bytes: u64) {
+        self.now.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -162,7 +188,7 @@ impl<'a> Buffers<'a> {
 
 impl Drop for Buffers<'_> {
     fn drop(&mut self) {
-        self.ledger.now.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.ledger.subtract(self.bytes);
     }
 }
 
@@ -171,6 +197,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::RUN;
+    use crate::kernel::CHUNK;
 
     const LOCAL: Ends = Ends {
         local_inputs: true,
@@ -183,6 +211,10 @@ mod tests {
             inputs: vec![2; 4],
             output: 2,
             models: 3,
+            chunk: CHUNK,
+            run: RUN,
+            counts: 0,
+            passes: 1,
         };
         let error = Sizing::new(&footprint, 100_000, 2, LOCAL).unwrap_err();
         let MergeError::Memory { needed, .. } = error else {
@@ -196,12 +228,14 @@ mod tests {
         #[test]
         fn buffers_fit_the_memory(
             models in 1usize..40, width in prop::sample::select(vec![2usize, 4, 8]), memory in 1u64<<20..1u64<<32,
-            threads in 1usize..256, local_inputs: bool, local_output: bool,
+            threads in 1usize..256, local_inputs: bool, local_output: bool, counts in 0usize..200_000, passes in 1usize..4,
         ) {
-            let footprint = Footprint { inputs: vec![width; models + 1], output: width, models };
+            let footprint = Footprint {
+                inputs: vec![width; models + 1], output: width, models, chunk: CHUNK, run: RUN, counts, passes,
+            };
             let ends = Ends { local_inputs, local_output };
             if let Ok(sizing) = Sizing::new(&footprint, memory, threads, ends) {
-                prop_assert!(sizing.bytes <= memory);
+                prop_assert!(sizing.bytes + sizing.hold <= memory);
                 prop_assert!(sizing.workers >= 1 && sizing.block >= RUN && sizing.block % RUN == 0);
             }
         }

@@ -1,7 +1,8 @@
 //! Moves blocks: read → convert → kernel → round → write, on all cores, in a fixed amount of memory.
 //!
-//! Below [`crate::plan`], which decides what is read and where it goes, and above the kernels. Two kinds of pass use
-//! one loop ([`pass`]): one that only gathers statistics, and one that combines and writes (and may gather on the way).
+//! Below [`crate::plan`], which decides what is read and where it goes, and above the kernels. Every tensor goes the way
+//! its rule says ([`crate::method::Rule`]): measured as often as the rule asks, then combined and written. A merge that
+//! must know something of all tensors before the first is made runs a pass of rules that only measure before it.
 //!
 //! Why the result does not depend on threads, block size or shards: an element of the output depends on the elements
 //! of the inputs at the same place alone, and statistics are sums over runs of [`RUN`] elements that start at
@@ -9,15 +10,16 @@
 
 mod block;
 mod buffers;
-mod gather;
 mod output;
 mod pass;
+mod queue;
+mod tally;
 
-pub(crate) use block::Blocks;
+pub(crate) use block::Cut;
 pub(crate) use buffers::{Ends, Footprint, Sizing};
-pub(crate) use gather::Gather;
 pub(crate) use output::Output;
-pub(crate) use pass::{Combine, Pass, Work};
+pub(crate) use pass::{Pass, Work, coefficient};
+pub(crate) use queue::Made;
 
-/// Elements of a run: the unit of statistics, and what block sizes are multiples of.
+/// Elements of a run, the unit in which sums are added, and what block sizes are multiples of; longer only where rows are.
 pub(crate) const RUN: usize = 1 << 16;

@@ -1,17 +1,18 @@
-//! One pass over the blocks of all tensors.
+//! One pass over the tensors of a merge: every tensor measured and made as its rule says.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use tributary_tensorfile::{TensorInfo, TensorSpec, from_f32, to_f32};
 
-use super::block::Block;
+use super::Output;
+use super::block::Cut;
 use super::buffers::{Buffers, Footprint, Ledger, Sizing};
-use super::{Blocks, Gather, Output, RUN};
+use super::queue::{Claim, Job, Made, Open, Queue};
+use super::tally::Share;
 use crate::error::{MergeError, Result};
 use crate::kernel::{CHUNK, GramSum, Term, round_to_f32, weighted_sum};
-use crate::method::{Recipe, TensorPlace};
+use crate::method::{Chunk, Measure, Of, Rule, Step, TensorPlace};
 use crate::source::Source;
 
 /// A tensor of the result and where it comes from.
@@ -28,141 +29,133 @@ pub(crate) struct Work {
     pub(crate) offset: u64,
 }
 
-/// What the combining pass needs beside the tensors.
-pub(crate) struct Combine<'a> {
-    /// How each tensor is made; `None` for copied ones.
-    pub(crate) recipes: &'a [Option<Recipe>],
-    pub(crate) output: &'a Output,
+impl Work {
+    /// Bytes of the tensor in all inputs that have it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.inputs.iter().flatten().map(|info| info.bytes).sum()
+    }
 }
 
-/// One pass: gathers statistics, or combines and writes, or both.
+/// One pass.
 pub(crate) struct Pass<'a> {
-    /// The inputs and what messages call them.
+    /// The inputs and what messages call them; the base first if there is one.
     pub(crate) inputs: &'a [(String, Source)],
+    pub(crate) has_base: bool,
     pub(crate) tensors: &'a [Work],
+    /// How each tensor is made; `None` for copied ones.
+    pub(crate) rules: &'a [Option<Box<dyn Rule>>],
     pub(crate) footprint: &'a Footprint,
     pub(crate) sizing: Sizing,
-    /// If given, input 0 is the base and the others are the models whose task vectors are measured.
-    pub(crate) gather: Option<&'a Gather>,
-    pub(crate) combine: Option<&'a Combine<'a>>,
+    /// Where the result goes; without it nothing is copied, and rules must only measure.
+    pub(crate) output: Option<&'a Output>,
+    /// What is measured while combining, of tensors that nothing else measures.
+    pub(crate) on_the_way: Option<Measure>,
     pub(crate) cancel: &'a AtomicBool,
-    /// Called after every block with the bytes of input done and those of the whole pass, from any thread.
+    /// Bytes that will be read, as far as that is known.
+    pub(crate) total: u64,
+    /// Called after every block with the bytes of input done and `total`, from any thread.
     pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
-/// What a pass moved.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a pass moved, and what became of every tensor.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Moved {
     pub(crate) read: u64,
     pub(crate) peak_buffers: u64,
+    pub(crate) made: Vec<Made>,
+}
+
+/// How many vectors a Gram matrix is of, given the number of inputs.
+fn vectors(measure: Measure, inputs: usize) -> usize {
+    match measure {
+        Measure::Gram(Of::TaskVectors) => inputs.saturating_sub(1),
+        Measure::Gram(Of::Models) => inputs,
+        Measure::Counts(_) | Measure::Sums(_) => 0,
+    }
 }
 
 impl Pass<'_> {
     /// Runs the pass to its end, its first error, or its cancellation.
     pub(crate) fn run(&self) -> Result<Moved> {
-        // A pass that only gathers skips what is copied.
-        let is_skipped = |tensor: &Work| self.combine.is_none() && tensor.copied_from.is_some();
-        let elements = self.tensors.iter().map(|tensor| {
-            if is_skipped(tensor) {
-                0
-            } else {
-                tensor.spec.elements()
-            }
-        });
-        let blocks = Blocks::new(elements.collect(), self.sizing.block);
-        let total = (0..self.tensors.len()).map(|tensor| self.bytes_of(tensor)).sum();
         let ledger = Ledger::default();
-        let next = AtomicUsize::new(0);
+        let jobs: Vec<Job<'_>> = self.tensors.iter().zip(self.rules).map(|(work, rule)| self.job(work, rule)).collect();
+        let queue = Queue::new(jobs, self.on_the_way, self.sizing.open, self.sizing.hold, &ledger);
         let read = AtomicU64::new(0);
-        let failure: Mutex<Option<(usize, MergeError)>> = Mutex::new(None);
-        let stop = AtomicBool::new(false);
         let worker = || {
             let mut worker = Worker {
                 pass: self,
                 buffers: Buffers::new(self.footprint, self.sizing.block, &ledger),
-                scratch: Scratch::new(self.inputs.len(), self.gather.map_or(0, Gather::models)),
+                scratch: Scratch::new(self.inputs.len()),
                 read: &read,
-                total,
             };
-            while !stop.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(block) = blocks.get(index) else { break };
+            while let Some(claim) = queue.claim() {
                 let done = if self.cancel.load(Ordering::Relaxed) {
                     Err(MergeError::Cancelled)
                 } else {
-                    worker.block(block)
+                    worker.block(&queue, &claim)
                 };
-                if let Err(error) = done {
-                    stop.store(true, Ordering::Relaxed);
-                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    // Several blocks may fail at once: the earliest one's error is reported.
-                    if failure.as_ref().is_none_or(|(earliest, _)| index < *earliest) {
-                        *failure = Some((index, error));
-                    }
+                match done {
+                    Ok(share) => queue.done(&claim, share, &worker.scratch.counts),
+                    Err(error) => queue.fail(&claim, error),
                 }
             }
         };
         thread::scope(|scope| {
-            for _ in 1..self.sizing.workers.min(blocks.len().max(1)) {
+            for _ in 1..self.sizing.workers {
                 scope.spawn(worker);
             }
             worker();
         });
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some((_, error)) => Err(error),
-            None => Ok(Moved {
-                read: read.into_inner(),
-                peak_buffers: ledger.peak(),
-            }),
-        }
+        Ok(Moved {
+            made: queue.finish()?,
+            read: read.into_inner(),
+            peak_buffers: ledger.peak(),
+        })
     }
 
-    /// Bytes that are read of a tensor.
-    fn bytes_of(&self, tensor: usize) -> u64 {
-        let Some(work) = self.tensors.get(tensor) else {
-            return 0;
-        };
-        let is_read = |input: usize| match work.copied_from {
-            Some(owner) => self.combine.is_some() && owner == input,
-            None => self.is_needed(tensor, input),
-        };
-        let read = work
-            .inputs
-            .iter()
-            .enumerate()
-            .filter(|(input, _)| is_read(*input));
-        read.filter_map(|(_, info)| info.as_ref())
-            .map(|info| info.bytes)
-            .sum()
-    }
-
-    /// Which inputs of a tensor are read.
-    fn is_needed(&self, tensor: usize, input: usize) -> bool {
-        if self.gather.is_some() {
-            return true;
+    fn job<'a>(&self, work: &'a Work, rule: &'a Option<Box<dyn Rule>>) -> Job<'a> {
+        // Without an output nothing is copied.
+        let is_skipped = work.copied_from.is_some() && self.output.is_none();
+        let elements = if is_skipped { 0 } else { work.spec.elements() };
+        let unit = rule.as_ref().map_or(1, |rule| rule.unit());
+        Job {
+            name: &work.spec.name,
+            cut: Cut::new(elements, unit, self.sizing.block),
+            rule: rule.as_deref(),
+            bytes: work.bytes(),
+            vectors,
+            inputs: self.inputs.len(),
         }
-        let recipe = self
-            .combine
-            .and_then(|combine| combine.recipes.get(tensor)?.as_ref());
-        recipe.is_some_and(|recipe| recipe.coefficient(input, self.inputs.len()) != 0.0)
     }
 }
 
-/// Chunks in the first-level cache.
+/// Chunks in the first-level cache, and what a worker counts.
 struct Scratch {
-    values: Vec<[f32; CHUNK]>,
-    sum: [f64; CHUNK],
-    rounded: [f32; CHUNK],
-    gram: GramSum,
+    values: Vec<Vec<f32>>,
+    sum: Vec<f64>,
+    rounded: Vec<f32>,
+    counts: Vec<u32>,
+    /// By number of vectors: made when first needed.
+    gram: Option<GramSum>,
 }
 
 impl Scratch {
-    fn new(inputs: usize, models: usize) -> Scratch {
+    fn new(inputs: usize) -> Scratch {
         Scratch {
-            values: vec![[0.0; CHUNK]; inputs],
-            sum: [0.0; CHUNK],
-            rounded: [0.0; CHUNK],
-            gram: GramSum::new(models),
+            values: vec![Vec::new(); inputs],
+            sum: Vec::new(),
+            rounded: Vec::new(),
+            counts: Vec::new(),
+            gram: None,
+        }
+    }
+
+    /// Makes room for chunks of `len` elements.
+    fn fit(&mut self, len: usize) {
+        if self.sum.len() < len {
+            self.values.iter_mut().for_each(|values| values.resize(len, 0.0));
+            self.sum.resize(len, 0.0);
+            self.rounded.resize(len, 0.0);
         }
     }
 }
@@ -172,130 +165,208 @@ struct Worker<'a> {
     buffers: Buffers<'a>,
     scratch: Scratch,
     read: &'a AtomicU64,
-    /// Bytes that the pass reads.
-    total: u64,
 }
 
 impl Worker<'_> {
-    fn block(&mut self, block: Block) -> Result<()> {
-        let Some(tensor) = self.pass.tensors.get(block.tensor) else {
-            return Ok(());
+    fn block(&mut self, queue: &Queue<'_>, claim: &Claim) -> Result<Share> {
+        let open = &*claim.open;
+        let (Some(tensor), Some(job)) = (self.pass.tensors.get(open.tensor), queue.job(open.tensor)) else {
+            return Err(MergeError::Internal(format!("there is no tensor {}", open.tensor)));
         };
-        match tensor.copied_from {
-            Some(input) => self.copy(tensor, input, block),
-            None => self.merge(tensor, block),
-        }
+        let range = job.cut.block(claim.block);
+        let share = match (tensor.copied_from, job.rule) {
+            (Some(input), _) => self.copy(tensor, input, range).map(|()| Share::Counts),
+            (None, Some(rule)) => self.merge(tensor, rule, open, claim.block, &job.cut),
+            (None, None) => Err(MergeError::Internal(format!("tensor {} has no rule", tensor.spec.name))),
+        };
+        (self.pass.progress)(self.read.load(Ordering::Relaxed).min(self.pass.total), self.pass.total);
+        share
     }
 
     /// Moves a block as it is, in pieces that fit the output buffer.
-    fn copy(&mut self, tensor: &Work, input: usize, block: Block) -> Result<()> {
-        let Some(combine) = self.pass.combine else {
+    fn copy(&mut self, tensor: &Work, input: usize, range: std::ops::Range<usize>) -> Result<()> {
+        let Some(output) = self.pass.output else {
             return Ok(());
         };
         let width = tensor.spec.dtype.size();
-        let (mut at, end) = (block.start * width, (block.start + block.len) * width);
+        let (mut at, end) = (range.start * width, range.end * width);
         while at < end {
             let count = (end - at).min(self.buffers.output.len());
             let buffer = &mut self.buffers.output[..count];
             fetch(self.pass, tensor, input, at as u64, buffer)?;
             self.read.fetch_add(count as u64, Ordering::Relaxed);
-            combine
-                .output
-                .write(tensor.shard, tensor.offset + at as u64, buffer)?;
+            output.write(tensor.shard, tensor.offset + at as u64, buffer)?;
             at += count;
         }
-        (self.pass.progress)(self.read.load(Ordering::Relaxed), self.total);
         Ok(())
     }
 
-    fn merge(&mut self, tensor: &Work, block: Block) -> Result<()> {
-        let needed: Vec<(usize, &TensorInfo)> = tensor
-            .inputs
-            .iter()
-            .enumerate()
-            .filter(|(input, _)| self.pass.is_needed(block.tensor, *input))
-            .filter_map(|(input, info)| Some((input, info.as_ref()?)))
-            .collect();
-        for (input, info) in &needed {
-            let width = info.dtype.size();
-            let buffer = &mut self.buffers.inputs[*input][..block.len * width];
-            fetch(self.pass, tensor, *input, (block.start * width) as u64, buffer)?;
-            self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+    fn merge(&mut self, tensor: &Work, rule: &dyn Rule, open: &Open, block: usize, cut: &Cut) -> Result<Share> {
+        let range = cut.block(block);
+        let needed = self.needed(tensor, open);
+        let held = open.held.as_ref().and_then(|held| held.blocks.get(block));
+        match held {
+            Some(slot) if slot.get().is_some() => {}
+            Some(slot) => {
+                let mut inputs = vec![Box::default(); self.pass.inputs.len()];
+                for (input, info) in &needed {
+                    let mut bytes = vec![0; range.len() * info.dtype.size()].into_boxed_slice();
+                    self.load(tensor, *input, info, range.start, &mut bytes)?;
+                    inputs[*input] = bytes;
+                }
+                let _ = slot.set(inputs);
+            }
+            None => {
+                for (input, info) in &needed {
+                    let mut buffer = std::mem::take(&mut self.buffers.inputs[*input]);
+                    let bytes = &mut buffer[..range.len() * info.dtype.size()];
+                    let loaded = self.load(tensor, *input, info, range.start, bytes);
+                    self.buffers.inputs[*input] = buffer;
+                    loaded?;
+                }
+            }
         }
-        for start in (0..block.len).step_by(CHUNK) {
-            let len = CHUNK.min(block.len - start);
+        let held = held.and_then(|slot| slot.get());
+
+        let mut share = match open.measure {
+            Some(Measure::Gram(_)) => Share::Gram(Vec::new()),
+            Some(Measure::Sums(_)) => Share::Sums(Vec::new()),
+            Some(Measure::Counts(_)) | None => Share::Counts,
+        };
+        if let Some(Measure::Counts(len)) = open.measure {
+            self.scratch.counts.clear();
+            self.scratch.counts.resize(len, 0);
+        }
+        let mut sums = match open.measure {
+            Some(Measure::Sums(len)) => vec![0.0; len],
+            _ => Vec::new(),
+        };
+        self.scratch.fit(cut.chunk);
+        let mut at = range.start;
+        while at < range.end {
+            let len = cut.chunk.min(range.end - at);
             for (input, info) in &needed {
                 let width = info.dtype.size();
-                let bytes = &self.buffers.inputs[*input][start * width..(start + len) * width];
+                let bytes = held.map_or(&*self.buffers.inputs[*input], |held| &*held[*input]);
+                let bytes = &bytes[(at - range.start) * width..(at - range.start + len) * width];
                 let values = &mut self.scratch.values[*input][..len];
                 to_f32(info.dtype, bytes, values).map_err(|error| MergeError::Internal(error.to_string()))?;
             }
-            if let Some(gather) = self.pass.gather {
-                self.gather(gather, block, start, len);
+            let ends_run = (at + len).is_multiple_of(cut.run) || at + len == range.end;
+            let run = at / cut.run;
+            let chunk = Chunk::new(at, len, &self.scratch.values, self.pass.has_base);
+            match (open.measure, &mut share) {
+                (Some(Measure::Gram(of)), Share::Gram(runs)) => {
+                    let count = vectors(Measure::Gram(of), self.pass.inputs.len());
+                    let gram = self.scratch.gram.take().filter(|gram| gram.models() == count);
+                    let mut gram = gram.unwrap_or_else(|| GramSum::new(count));
+                    add_products(&mut gram, of, &self.scratch.values, len);
+                    if ends_run {
+                        runs.push((run, gram.finish()));
+                    }
+                    self.scratch.gram = Some(gram);
+                }
+                (Some(Measure::Sums(_)), Share::Sums(runs)) => {
+                    rule.sum(&open.found, &chunk, &mut sums);
+                    if ends_run {
+                        runs.push((run, sums.clone()));
+                        sums.fill(0.0);
+                    }
+                }
+                (Some(Measure::Counts(_)), _) => rule.count(&open.found, &chunk, &mut self.scratch.counts),
+                _ => {}
             }
-            if let Some(combine) = self.pass.combine {
-                self.combine(combine, tensor, block, &needed, start, len)?;
+            match &open.step {
+                Some(Step::WeightedSum { base, models }) => self.add_up(*base, models, &needed, len),
+                Some(Step::Combine) => {
+                    let sum = &mut self.scratch.sum[..len];
+                    rule.combine(&open.found, &chunk, sum);
+                }
+                _ => {
+                    at += len;
+                    continue;
+                }
             }
+            self.round(tensor, at - range.start, len)?;
+            at += len;
         }
-        if let Some(combine) = self.pass.combine {
+        if matches!(open.step, Some(Step::WeightedSum { .. } | Step::Combine)) {
+            let output = self.pass.output;
+            let output = output.ok_or_else(|| MergeError::Internal("there is no output".to_string()))?;
             let width = tensor.spec.dtype.size();
-            let bytes = &self.buffers.output[..block.len * width];
-            combine
-                .output
-                .write(tensor.shard, tensor.offset + (block.start * width) as u64, bytes)?;
+            let bytes = &self.buffers.output[..range.len() * width];
+            output.write(tensor.shard, tensor.offset + (range.start * width) as u64, bytes)?;
         }
-        (self.pass.progress)(self.read.load(Ordering::Relaxed), self.total);
+        Ok(share)
+    }
+
+    /// The inputs that a step reads.
+    fn needed<'t>(&self, tensor: &'t Work, open: &Open) -> Vec<(usize, &'t TensorInfo)> {
+        let is_needed = |input: usize| match &open.step {
+            Some(Step::WeightedSum { base, models }) if open.measure.is_none() && open.held.is_none() => {
+                coefficient(*base, models, input, self.pass.inputs.len()) != 0.0
+            }
+            _ => true,
+        };
+        let inputs = tensor.inputs.iter().enumerate();
+        let needed = inputs.filter(|(input, _)| is_needed(*input));
+        needed.filter_map(|(input, info)| Some((input, info.as_ref()?))).collect()
+    }
+
+    fn load(&self, tensor: &Work, input: usize, info: &TensorInfo, start: usize, bytes: &mut [u8]) -> Result<()> {
+        fetch(self.pass, tensor, input, (start * info.dtype.size()) as u64, bytes)?;
+        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
-    fn gather(&mut self, gather: &Gather, block: Block, start: usize, len: usize) {
-        let Some((base, models)) = self.scratch.values.split_first() else {
-            return;
-        };
-        for (model, values) in models.iter().enumerate() {
-            self.scratch.gram.set(model, &values[..len], &base[..len]);
-        }
-        self.scratch.gram.add(len);
-        let end = start + len;
-        if end.is_multiple_of(RUN) || end == block.len {
-            gather.add(
-                block.tensor,
-                (block.start + end - 1) / RUN,
-                self.scratch.gram.finish(),
-            );
-        }
-    }
-
-    fn combine(
-        &mut self,
-        combine: &Combine<'_>,
-        tensor: &Work,
-        block: Block,
-        needed: &[(usize, &TensorInfo)],
-        start: usize,
-        len: usize,
-    ) -> Result<()> {
-        let Some(Some(recipe)) = combine.recipes.get(block.tensor) else {
-            return Err(MergeError::Internal(format!(
-                "tensor {} has no recipe",
-                tensor.spec.name
-            )));
-        };
+    fn add_up(&mut self, base: f64, models: &[f64], needed: &[(usize, &TensorInfo)], len: usize) {
         let inputs = self.pass.inputs.len();
-        let values = &self.scratch.values;
         let terms: Vec<Term<'_>> = needed
             .iter()
-            .map(|(input, _)| (recipe.coefficient(*input, inputs), &values[*input][..len]))
-            .filter(|(coefficient, _)| *coefficient != 0.0)
-            .map(|(coefficient, values)| Term { coefficient, values })
+            .map(|(input, _)| Term {
+                coefficient: coefficient(base, models, *input, inputs),
+                values: &self.scratch.values[*input][..len],
+            })
+            .filter(|term| term.coefficient != 0.0)
             .collect();
-        let sum = &mut self.scratch.sum[..len];
-        weighted_sum(&terms, sum);
+        weighted_sum(&terms, &mut self.scratch.sum[..len]);
+    }
+
+    /// Rounds a chunk into the output buffer.
+    fn round(&mut self, tensor: &Work, start: usize, len: usize) -> Result<()> {
         let rounded = &mut self.scratch.rounded[..len];
-        round_to_f32(sum, rounded);
+        round_to_f32(&self.scratch.sum[..len], rounded);
         let dtype = tensor.spec.dtype;
         let bytes = &mut self.buffers.output[start * dtype.size()..(start + len) * dtype.size()];
         from_f32(dtype, rounded, bytes).map_err(|error| MergeError::Internal(error.to_string()))
+    }
+}
+
+/// The coefficient of input number `input` out of `inputs`, which are the models, after the base if it is read.
+pub(crate) fn coefficient(base: f64, models: &[f64], input: usize, inputs: usize) -> f64 {
+    match input.checked_sub(inputs.saturating_sub(models.len())) {
+        Some(model) => models.get(model).copied().unwrap_or(0.0),
+        None => base,
+    }
+}
+
+/// Adds a chunk's inner products, in pieces that the kernel takes.
+fn add_products(gram: &mut GramSum, of: Of, values: &[Vec<f32>], len: usize) {
+    for start in (0..len).step_by(CHUNK) {
+        let end = (start + CHUNK).min(len);
+        match (of, values.split_first()) {
+            (Of::TaskVectors, Some((base, models))) => {
+                for (model, values) in models.iter().enumerate() {
+                    gram.set_difference(model, &values[start..end], &base[start..end]);
+                }
+            }
+            _ => {
+                for (model, values) in values.iter().enumerate() {
+                    gram.set(model, &values[start..end]);
+                }
+            }
+        }
+        gram.add(end - start);
     }
 }
 

@@ -30,7 +30,7 @@ impl GramSum {
 
     /// Sets the task vector of `model` for the current chunk; all models of a chunk have the same length, at most
     /// [`CHUNK`], and only the last chunk of a run may be shorter than that.
-    pub(crate) fn set(&mut self, model: usize, x: &[f32], base: &[f32]) {
+    pub(crate) fn set_difference(&mut self, model: usize, x: &[f32], base: &[f32]) {
         let difference = &mut self.differences[model];
         let len = x.len().min(base.len()).min(CHUNK);
         vectorised(
@@ -42,6 +42,19 @@ impl GramSum {
             },
         );
         difference[len..].fill(0.0);
+    }
+
+    /// As [`Self::set_difference`], of a vector as it is.
+    pub(crate) fn set(&mut self, model: usize, x: &[f32]) {
+        let vector = &mut self.differences[model];
+        let len = x.len().min(CHUNK);
+        vector[..len].copy_from_slice(&x[..len]);
+        vector[len..].fill(0.0);
+    }
+
+    /// Number of vectors.
+    pub(crate) fn models(&self) -> usize {
+        self.models
     }
 
     /// Adds the products of the current chunk, which has `len` elements.
@@ -115,7 +128,7 @@ mod tests {
         for start in (0..base.len()).step_by(CHUNK) {
             let end = (start + CHUNK).min(base.len());
             for (t, model) in models.iter().enumerate() {
-                sum.set(t, &model[start..end], &base[start..end]);
+                sum.set_difference(t, &model[start..end], &base[start..end]);
             }
             sum.add(end - start);
         }
@@ -160,7 +173,7 @@ mod tests {
     fn a_finished_sum_starts_anew() {
         let mut sum = GramSum::new(1);
         for _ in 0..2 {
-            sum.set(0, &[3.0, 1.0], &[1.0, 1.0]);
+            sum.set_difference(0, &[3.0, 1.0], &[1.0, 1.0]);
             sum.add(2);
             assert_eq!(sum.finish().get(0, 0), 4.0);
         }

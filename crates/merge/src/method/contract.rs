@@ -1,6 +1,6 @@
 //! What a merging method is to the rest of the crate.
 
-use super::{Settings, TensorPlace};
+use super::{Rule, Settings, TensorPlace};
 use crate::config::Scalar;
 use crate::statistics::GramTable;
 
@@ -22,12 +22,12 @@ pub trait Method: Sync {
     fn first_pass(&self, settings: &Settings<'_>) -> FirstPass;
 
     /// How the models combine at one tensor. The error is a fragment that says what is wrong; the caller adds where.
-    fn recipe(
+    fn rule(
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
         statistics: &Statistics,
-    ) -> Result<Recipe, String>;
+    ) -> Result<Box<dyn Rule>, String>;
 
     /// What a user should know about this outcome, given Σ over all tensors; one sentence an item.
     fn warnings(&self, _settings: &Settings<'_>, _statistics: &Statistics) -> Vec<String> {
@@ -120,28 +120,4 @@ pub enum Statistics {
     Gram(GramTable),
     /// ‖τ‖² of each model, as recorded.
     RecordedNorms(Vec<f64>),
-}
-
-/// How the models combine at one tensor. A method that is not linear in the models adds its form here, beside the
-/// kernel that computes it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Recipe {
-    /// `base`·θ₀ + Σₜ `models`ₜ·θₜ. An input whose coefficient is zero is not read.
-    WeightedSum {
-        /// Coefficient of the base; 0 if there is none.
-        base: f64,
-        /// Coefficient of each model.
-        models: Vec<f64>,
-    },
-}
-
-impl Recipe {
-    /// The coefficient of input number `input` out of `inputs`, which are the models, after the base if it is read.
-    pub(crate) fn coefficient(&self, input: usize, inputs: usize) -> f64 {
-        let Recipe::WeightedSum { base, models } = self;
-        match input.checked_sub(inputs.saturating_sub(models.len())) {
-            Some(model) => models.get(model).copied().unwrap_or(0.0),
-            None => *base,
-        }
-    }
 }

@@ -3,7 +3,7 @@
 //! mergekit's `linear`; with equal weights, plain averaging ("model soup", Wortsman et al. 2022, eq. 1).
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Recipe, Scope, Settings, Statistics, TensorPlace,
+    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
     normalise,
 };
 
@@ -45,18 +45,18 @@ impl Method for Linear {
         FirstPass::None
     }
 
-    fn recipe(
+    fn rule(
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
         _: &Statistics,
-    ) -> Result<Recipe, String> {
+    ) -> Result<Box<dyn Rule>, String> {
         let weights = settings.model_numbers("weight", tensor)?;
         let models = if settings.flag("normalize")? {
             normalise(&weights).ok_or("the weights sum to zero and cannot be normalised")?
         } else {
             weights
         };
-        Ok(Recipe::WeightedSum { base: 0.0, models })
+        Ok(Box::new(WeightedSum { base: 0.0, models }))
     }
 }

@@ -11,7 +11,7 @@
 //! of τ. Where all task vectors are zero the result is θ₀.
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Recipe, Scope, Settings, Statistics, TensorPlace,
+    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
     effective_number, normalise,
 };
 
@@ -63,12 +63,12 @@ impl Method for MetaGpt {
         }
     }
 
-    fn recipe(
+    fn rule(
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
         statistics: &Statistics,
-    ) -> Result<Recipe, String> {
+    ) -> Result<Box<dyn Rule>, String> {
         let squares = match (statistics, settings.word("scope")) {
             (Statistics::Gram(gram), Some(LAYER)) => gram.layer(tensor).map(|gram| gram.squared_norms()),
             (Statistics::Gram(gram), Some(TENSOR)) => gram.tensor(tensor).map(|gram| gram.squared_norms()),
@@ -78,16 +78,16 @@ impl Method for MetaGpt {
             _ => all_squares(statistics),
         };
         let squares = squares.ok_or("the norms of the task vectors are not known")?;
-        Ok(match normalise(&squares) {
-            Some(lambda) => Recipe::WeightedSum {
+        Ok(Box::new(match normalise(&squares) {
+            Some(lambda) => WeightedSum {
                 base: 0.0,
                 models: lambda,
             },
-            None => Recipe::WeightedSum {
+            None => WeightedSum {
                 base: 1.0,
                 models: vec![0.0; squares.len()],
             },
-        })
+        }))
     }
 
     fn warnings(&self, settings: &Settings<'_>, statistics: &Statistics) -> Vec<String> {
@@ -135,10 +135,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::method::Step;
     use crate::statistics::{Gram, GramTable};
 
-    fn models_of(recipe: Recipe) -> Vec<f64> {
-        let Recipe::WeightedSum { base, models } = recipe;
+    fn models_of(rule: Box<dyn Rule>) -> Vec<f64> {
+        let Ok(Step::WeightedSum { base, models }) = rule.next(&[]) else {
+            panic!("no weighted sum");
+        };
         assert_eq!(base, 0.0);
         models
     }
@@ -152,7 +155,7 @@ mod tests {
     /// Spec 1f, T3: the golden cases.
     #[test]
     fn golden_coefficients() {
-        let place = TensorPlace::new("x", 1);
+        let place = TensorPlace::new("x", &[2], 1);
         let orthogonal = Gram::from_packed(2, vec![9.0, 0.0, 16.0]);
         let correlated = Gram::from_packed(2, vec![9.0, 9.0, 25.0]);
         for (gram, expected) in [
@@ -160,18 +163,18 @@ mod tests {
             (correlated, [9.0 / 34.0, 25.0 / 34.0]),
         ] {
             let statistics = Statistics::Gram(GramTable::new(2, [(place.clone(), gram)]));
-            let recipe = with("global", 2, |settings| {
-                MetaGpt.recipe(&place, settings, &statistics)
+            let rule = with("global", 2, |settings| {
+                MetaGpt.rule(&place, settings, &statistics)
             })
             .unwrap();
-            assert_eq!(models_of(recipe), expected);
+            assert_eq!(models_of(rule), expected);
         }
     }
 
     #[test]
     fn scopes_take_their_own_norms() {
         let places = ["model.layers.0.a", "model.layers.0.b", "model.layers.1.a"]
-            .map(|name| TensorPlace::new(name, 2));
+            .map(|name| TensorPlace::new(name, &[2], 2));
         let grams = [[1.0, 0.0, 3.0], [1.0, 0.0, 1.0], [6.0, 0.0, 4.0]]
             .map(|packed| Gram::from_packed(2, packed.into()));
         let statistics = Statistics::Gram(GramTable::new(2, places.clone().into_iter().zip(grams)));
@@ -184,24 +187,24 @@ mod tests {
             ("tensor", [[0.25, 0.75], [0.5, 0.5], [0.6, 0.4]]),
         ] {
             for (place, expected) in places.iter().zip(expected) {
-                let recipe = with(scope, 2, |settings| MetaGpt.recipe(place, settings, &statistics)).unwrap();
-                assert_eq!(models_of(recipe), expected, "{scope}");
+                let rule = with(scope, 2, |settings| MetaGpt.rule(place, settings, &statistics)).unwrap();
+                assert_eq!(models_of(rule), expected, "{scope}");
             }
         }
     }
 
     #[test]
     fn identical_models_give_the_base() {
-        let place = TensorPlace::new("x", 1);
+        let place = TensorPlace::new("x", &[2], 1);
         let statistics = Statistics::Gram(GramTable::new(2, [(place.clone(), Gram::zero(2))]));
         with("global", 2, |settings| {
-            let recipe = MetaGpt.recipe(&place, settings, &statistics).unwrap();
+            let rule = MetaGpt.rule(&place, settings, &statistics).unwrap();
             assert_eq!(
-                recipe,
-                Recipe::WeightedSum {
+                rule.next(&[]),
+                Ok(Step::WeightedSum {
                     base: 1.0,
                     models: vec![0.0, 0.0]
-                }
+                })
             );
             assert_eq!(MetaGpt.warnings(settings, &statistics).len(), 1);
         });

@@ -7,6 +7,8 @@ pub struct TensorPlace {
     pub name: String,
     /// Number of its layer, from 0; `None` for embeddings, final norm and head.
     pub layer: Option<usize>,
+    /// Its shape.
+    pub shape: Vec<usize>,
     /// 0 for the first layer and for tensors outside the layers, 1 for the last layer (and for an only layer).
     pub depth: f64,
     /// Length of the part of the name that its layer's tensors share.
@@ -14,8 +16,8 @@ pub struct TensorPlace {
 }
 
 impl TensorPlace {
-    /// The place of the tensor `name` in a model of `layers` layers.
-    pub fn new(name: &str, layers: usize) -> TensorPlace {
+    /// The place of the tensor `name` of this shape in a model of `layers` layers.
+    pub fn new(name: &str, shape: &[usize], layers: usize) -> TensorPlace {
         let found = layer_of(name);
         let depth = match found {
             Some((layer, _)) if layers > 1 => (layer as f64 / (layers - 1) as f64).min(1.0),
@@ -25,9 +27,20 @@ impl TensorPlace {
         TensorPlace {
             name: name.to_string(),
             layer: found.map(|(layer, _)| layer),
+            shape: shape.to_vec(),
             depth,
             group: found.map_or(name.len(), |(_, end)| end),
         }
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Elements of a row: the last dimension; a vector is one row.
+    pub fn row(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1).max(1)
     }
 
     /// What stands for the tensor's layer: `model.layers.3`, or the whole name outside the layers.
@@ -55,22 +68,22 @@ mod tests {
 
     #[test]
     fn layers_are_read_off_names() {
-        let place = TensorPlace::new("model.layers.3.mlp.up_proj.weight", 7);
+        let place = TensorPlace::new("model.layers.3.mlp.up_proj.weight", &[2, 3], 7);
         assert_eq!(
             (place.layer, place.depth, place.group()),
             (Some(3), 0.5, "model.layers.3")
         );
-        let place = TensorPlace::new("transformer.h.11.attn.c_attn.weight", 12);
+        let place = TensorPlace::new("transformer.h.11.attn.c_attn.weight", &[2, 3], 12);
         assert_eq!(
             (place.layer, place.depth, place.group()),
             (Some(11), 1.0, "transformer.h.11")
         );
-        let place = TensorPlace::new("model.embed_tokens.weight", 12);
+        let place = TensorPlace::new("model.embed_tokens.weight", &[2, 3], 12);
         assert_eq!(
             (place.layer, place.depth, place.group()),
             (None, 0.0, "model.embed_tokens.weight")
         );
-        assert_eq!(TensorPlace::new("model.layers.0.x", 1).depth, 1.0);
-        assert_eq!(TensorPlace::new("a..99999999999999999999999.b", 1).layer, None);
+        assert_eq!(TensorPlace::new("model.layers.0.x", &[2, 3], 1).depth, 1.0);
+        assert_eq!(TensorPlace::new("a..99999999999999999999999.b", &[2, 3], 1).layer, None);
     }
 }

@@ -4,7 +4,7 @@
 //! Computed as one weighted sum, (1 − λΣwₜ)θ₀ + λΣ wₜθₜ, which in `f64` is the same to the last bit that is kept.
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Recipe, Scope, Settings, Statistics, TensorPlace,
+    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
     normalise, sum_in_any_order,
 };
 
@@ -53,21 +53,21 @@ impl Method for TaskArithmetic {
         FirstPass::None
     }
 
-    fn recipe(
+    fn rule(
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
         _: &Statistics,
-    ) -> Result<Recipe, String> {
+    ) -> Result<Box<dyn Rule>, String> {
         let mut weights = settings.model_numbers("weight", tensor)?;
         if settings.flag("normalize")? {
             weights = normalise(&weights).ok_or("the weights sum to zero and cannot be normalised")?;
         }
         let lambda = settings.number("lambda")?;
         let models: Vec<f64> = weights.iter().map(|weight| lambda * weight).collect();
-        Ok(Recipe::WeightedSum {
+        Ok(Box::new(WeightedSum {
             base: 1.0 - sum_in_any_order(&models),
             models,
-        })
+        }))
     }
 }

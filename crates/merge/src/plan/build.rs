@@ -11,9 +11,10 @@ use crate::compatibility::{
     match_tensors,
 };
 use crate::config::{MergeSpec, Problem, Problems};
-use crate::engine::{Footprint, Work};
+use crate::engine::{Footprint, RUN, Work};
 use crate::error::{MergeError, Result};
-use crate::method::{self, BaseUse, TensorPlace};
+use crate::kernel::CHUNK;
+use crate::method::{self, BaseUse, FirstPass, TensorPlace};
 use crate::source::Source;
 
 /// What does not change the result, only how it is made and cut into files.
@@ -114,8 +115,13 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         warnings,
         bytes_to_read: 0,
     };
+    let rules = plan.rules(&plan.supposed_statistics()?)?;
+    plan.fit(&rules);
     plan.sizing(true)?;
-    plan.bytes_to_read = plan.count_bytes()?;
+    plan.bytes_to_read = plan.bytes_by(&rules);
+    if plan.method.first_pass(&plan.settings()) == FirstPass::Gram {
+        plan.bytes_to_read += plan.bytes_of_first_pass();
+    }
     Ok(plan)
 }
 
@@ -212,7 +218,7 @@ fn lay_out(
         .zip(matched)
         .map(|((shard, placed), matched)| Work {
             spec: placed.spec.clone(),
-            place: TensorPlace::new(&placed.spec.name, layers),
+            place: TensorPlace::new(&placed.spec.name, &placed.spec.shape, layers),
             copied_from: match matched.role {
                 Role::Copy(input) => Some(input),
                 Role::Merge => None,
@@ -240,5 +246,9 @@ fn footprint(tensors: &[Work], inputs: &[(String, Source)], uses_base: bool) -> 
         // Copied tensors move through this buffer in pieces, so it must not be empty.
         output: merged().map(|tensor| tensor.spec.dtype.size()).max().unwrap_or(1),
         models: if uses_base { inputs.len() - 1 } else { 0 },
+        chunk: CHUNK,
+        run: RUN,
+        counts: 0,
+        passes: 1,
     }
 }

@@ -8,9 +8,9 @@ use tributary_tensorfile::ModelLayout;
 use super::build::MergeOptions;
 use super::summary::PlanSummary;
 use crate::config::{MergeSpec, ParameterValue};
-use crate::engine::{Ends, Footprint, Sizing, Work};
+use crate::engine::{Cut, Ends, Footprint, Sizing, Work, coefficient};
 use crate::error::{MergeError, Result};
-use crate::method::{BaseUse, FirstPass, Method, Recipe, Settings, Statistics};
+use crate::method::{BaseUse, FirstPass, Method, Rule, Settings, Statistics, Step};
 use crate::source::Source;
 use crate::statistics::{Gram, GramTable};
 
@@ -100,13 +100,13 @@ impl MergePlan {
     }
 
     /// How every tensor is made, in the order of the tensors; `None` for copied ones.
-    pub(crate) fn recipes(&self, statistics: &Statistics) -> Result<Vec<Option<Recipe>>> {
+    pub(crate) fn rules(&self, statistics: &Statistics) -> Result<Vec<Option<Box<dyn Rule>>>> {
         let settings = self.settings();
-        let recipe = |tensor: &Work| match tensor.copied_from {
+        let rule = |tensor: &Work| match tensor.copied_from {
             Some(_) => Ok(None),
             None => self
                 .method
-                .recipe(&tensor.place, &settings, statistics)
+                .rule(&tensor.place, &settings, statistics)
                 .map(Some)
                 .map_err(|reason| MergeError::Parameter {
                     method: self.method.name(),
@@ -114,7 +114,20 @@ impl MergePlan {
                     reason,
                 }),
         };
-        self.tensors.iter().map(recipe).collect()
+        self.tensors.iter().map(rule).collect()
+    }
+
+    /// Makes room for what these rules need.
+    pub(super) fn fit(&mut self, rules: &[Option<Box<dyn Rule>>]) {
+        for (tensor, rule) in self.tensors.iter().zip(rules) {
+            let Some(rule) = rule else { continue };
+            let cut = Cut::new(tensor.spec.elements(), rule.unit(), 1);
+            let footprint = &mut self.footprint;
+            footprint.chunk = footprint.chunk.max(cut.chunk);
+            footprint.run = footprint.run.max(cut.run);
+            footprint.counts = footprint.counts.max(rule.counts());
+            footprint.passes = footprint.passes.max(rule.passes());
+        }
     }
 
     /// ‖τ‖² of each model as its manifest records it: fact `distance_squared`, `{"from": digest of the base's
@@ -152,54 +165,42 @@ impl MergePlan {
             && self.method.first_pass(&self.settings()) == FirstPass::None
     }
 
-    /// Bytes of tensors that all passes together read. Asks for every recipe, as if all task vectors were of unit
-    /// length, so that a parameter without a value shows now.
-    pub(super) fn count_bytes(&self) -> Result<u64> {
-        let first_pass = self.method.first_pass(&self.settings());
-        let models = self.models().count();
-        let statistics = match first_pass {
+    /// Statistics as if all task vectors were of unit length and at right angles: what rules are asked with before
+    /// anything was read, so that a parameter without a value shows now.
+    pub(super) fn supposed_statistics(&self) -> Result<Statistics> {
+        Ok(match self.method.first_pass(&self.settings()) {
             FirstPass::None => Statistics::None,
             FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
             FirstPass::Gram => {
-                let unit = || {
-                    Gram::from_packed(
-                        models,
-                        (0..models)
-                            .flat_map(|t| (0..=t).map(move |u| f64::from(u8::from(t == u))))
-                            .collect(),
-                    )
-                };
+                let models = self.models().count();
                 let merged = self.tensors.iter().filter(|tensor| tensor.copied_from.is_none());
-                Statistics::Gram(GramTable::new(
-                    models,
-                    merged.map(|tensor| (tensor.place.clone(), unit())),
-                ))
+                let units = merged.map(|tensor| (tensor.place.clone(), Gram::identity(models)));
+                Statistics::Gram(GramTable::new(models, units))
+            }
+        })
+    }
+
+    /// Bytes of all inputs of the tensors that a first pass measures.
+    pub(crate) fn bytes_of_first_pass(&self) -> u64 {
+        let merged = self.tensors.iter().filter(|tensor| tensor.copied_from.is_none());
+        merged.map(Work::bytes).sum()
+    }
+
+    /// Bytes of tensors that making them by these rules reads, where nothing can be held between passes over a tensor.
+    pub(crate) fn bytes_by(&self, rules: &[Option<Box<dyn Rule>>]) -> u64 {
+        let of = |tensor: &Work, rule: &Option<Box<dyn Rule>>| {
+            let Some(rule) = rule else {
+                return tensor.bytes();
+            };
+            match rule.next(&[]) {
+                Ok(Step::WeightedSum { base, models }) if !self.measures_on_the_way() => (0..self.inputs.len())
+                    .filter(|input| coefficient(base, &models, *input, self.inputs.len()) != 0.0)
+                    .filter_map(|input| tensor.inputs.get(input)?.as_ref())
+                    .map(|info| info.bytes)
+                    .sum(),
+                _ => tensor.bytes() * rule.passes() as u64,
             }
         };
-        let mut bytes = 0;
-        for (tensor, recipe) in self.tensors.iter().zip(self.recipes(&statistics)?) {
-            let of = |input: usize| {
-                tensor
-                    .inputs
-                    .get(input)
-                    .and_then(Option::as_ref)
-                    .map_or(0, |info| info.bytes)
-            };
-            let all: u64 = (0..self.inputs.len()).map(of).sum();
-            match (tensor.copied_from, recipe) {
-                (Some(input), _) => bytes += of(input),
-                (None, Some(recipe)) => {
-                    if first_pass == FirstPass::Gram {
-                        bytes += all;
-                    }
-                    let used = (0..self.inputs.len()).filter(|input| {
-                        self.measures_on_the_way() || recipe.coefficient(*input, self.inputs.len()) != 0.0
-                    });
-                    bytes += used.map(of).sum::<u64>();
-                }
-                (None, None) => {}
-            }
-        }
-        Ok(bytes)
+        self.tensors.iter().zip(rules).map(|(tensor, rule)| of(tensor, rule)).sum()
     }
 }

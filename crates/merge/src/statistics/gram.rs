@@ -17,6 +17,15 @@ impl Gram {
         }
     }
 
+    /// Of vectors of unit length at right angles.
+    pub(crate) fn identity(models: usize) -> Gram {
+        let row = |t: usize| (0..=t).map(move |u| f64::from(u8::from(t == u)));
+        Gram {
+            models,
+            packed: (0..models).flat_map(row).collect(),
+        }
+    }
+
     pub(crate) fn from_packed(models: usize, packed: Vec<f64>) -> Gram {
         Gram { models, packed }
     }

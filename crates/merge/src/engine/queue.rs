@@ -1,0 +1,292 @@
+//! Which block of which tensor is done next.
+//!
+//! Tensors are opened in the order of the output, a few at a time, so that workers find blocks while the last ones of a
+//! measurement are still under way. When a step's blocks are all done, its rule is asked for the next. A tensor that is
+//! read more than once is held in memory between its passes if the budget has room for it, and read again if not.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::block::Cut;
+use super::buffers::Ledger;
+use super::tally::{Share, Tally};
+use crate::error::{MergeError, Result};
+use crate::method::{Measure, Measured, Rule, Step};
+
+/// One tensor to be made or measured.
+pub(super) struct Job<'a> {
+    pub(super) name: &'a str,
+    pub(super) cut: Cut,
+    /// `None`: it is copied.
+    pub(super) rule: Option<&'a dyn Rule>,
+    /// Bytes of all inputs.
+    pub(super) bytes: u64,
+    /// Number of vectors of a Gram matrix, by [`Measure::Gram`]'s vectors.
+    pub(super) vectors: fn(Measure, usize) -> usize,
+    pub(super) inputs: usize,
+}
+
+/// What became of a tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Made {
+    /// The inner products that were measured.
+    pub(crate) gram: Option<crate::statistics::Gram>,
+    /// Coefficients of the base and of each model, if it is a weighted sum.
+    pub(crate) coefficients: Option<(f64, Vec<f64>)>,
+}
+
+/// A tensor in work: one step of it.
+pub(super) struct Open {
+    pub(super) tensor: usize,
+    /// `None`: it is copied.
+    pub(super) step: Option<Step>,
+    /// What is measured in this step.
+    pub(super) measure: Option<Measure>,
+    pub(super) found: Vec<Measured>,
+    tally: Mutex<Option<Tally>>,
+    pub(super) held: Option<Arc<Held>>,
+}
+
+/// The inputs' bytes of a whole tensor, block by block, filled by the first pass.
+pub(super) struct Held {
+    pub(super) blocks: Vec<OnceLock<Vec<Box<[u8]>>>>,
+    bytes: u64,
+}
+
+pub(super) struct Claim {
+    pub(super) open: Arc<Open>,
+    pub(super) block: usize,
+    slot: usize,
+}
+
+struct Slot {
+    id: usize,
+    open: Arc<Open>,
+    next: usize,
+    left: usize,
+}
+
+struct State {
+    next_tensor: usize,
+    next_id: usize,
+    open: Vec<Slot>,
+    held: u64,
+    made: Vec<Made>,
+    /// The earliest failure, by tensor and block.
+    failure: Option<((usize, usize), MergeError)>,
+}
+
+/// The tensors of one pass over a merge.
+pub(super) struct Queue<'a> {
+    jobs: Vec<Job<'a>>,
+    /// Measured while combining, where nothing else measures it.
+    on_the_way: Option<Measure>,
+    most_open: usize,
+    hold: u64,
+    ledger: &'a Ledger,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl<'a> Queue<'a> {
+    /// At most `most_open` tensors at a time; at most `hold` bytes of inputs are held between passes.
+    pub(super) fn new(
+        jobs: Vec<Job<'a>>,
+        on_the_way: Option<Measure>,
+        most_open: usize,
+        hold: u64,
+        ledger: &'a Ledger,
+    ) -> Queue<'a> {
+        let state = State {
+            next_tensor: 0,
+            next_id: 0,
+            open: Vec::new(),
+            held: 0,
+            made: vec![Made::default(); jobs.len()],
+            failure: None,
+        };
+        Queue {
+            jobs,
+            on_the_way,
+            most_open: most_open.max(1),
+            hold,
+            ledger,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+        }
+    }
+
+    pub(super) fn job(&self, tensor: usize) -> Option<&Job<'a>> {
+        self.jobs.get(tensor)
+    }
+
+    /// The next block to do; waits for one if there will be one. `None`: all is done, or something failed.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        let mut state = self.lock();
+        loop {
+            if state.failure.is_some() {
+                return None;
+            }
+            let ready = state.open.iter_mut().find(|slot| {
+                let blocks = self.jobs[slot.open.tensor].cut.blocks();
+                slot.next < blocks
+            });
+            if let Some(slot) = ready {
+                let claim = Claim {
+                    open: Arc::clone(&slot.open),
+                    block: slot.next,
+                    slot: slot.id,
+                };
+                slot.next += 1;
+                return Some(claim);
+            }
+            if state.next_tensor < self.jobs.len() && state.open.len() < self.most_open {
+                let tensor = state.next_tensor;
+                state.next_tensor += 1;
+                self.open(&mut state, tensor);
+                continue;
+            }
+            if state.open.is_empty() {
+                return None;
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A block is done.
+    pub(super) fn done(&self, claim: &Claim, share: Share, counts: &[u32]) {
+        if let Some(tally) = claim.open.tally.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            tally.add(share, counts);
+        }
+        let mut state = self.lock();
+        let Some(at) = state.open.iter().position(|slot| slot.id == claim.slot) else {
+            return;
+        };
+        state.open[at].left -= 1;
+        if state.open[at].left == 0 {
+            let slot = state.open.remove(at);
+            self.conclude(&mut state, &slot.open, at);
+            self.wake.notify_all();
+        }
+    }
+
+    /// A block failed: nobody gets another one.
+    pub(super) fn fail(&self, claim: &Claim, error: MergeError) {
+        self.fail_at(&mut self.lock(), (claim.open.tensor, claim.block), error);
+        self.wake.notify_all();
+    }
+
+    fn fail_at(&self, state: &mut State, place: (usize, usize), error: MergeError) {
+        // Several blocks may fail at once: the earliest one's error is reported.
+        if state.failure.as_ref().is_none_or(|(earliest, _)| place < *earliest) {
+            state.failure = Some((place, error));
+        }
+    }
+
+    /// What became of every tensor.
+    pub(super) fn finish(self) -> Result<Vec<Made>> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match state.failure {
+            Some((_, error)) => Err(error),
+            None => Ok(state.made),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, state: &mut State, tensor: usize) {
+        let job = &self.jobs[tensor];
+        let is_held =
+            job.rule.is_some_and(|rule| rule.passes() > 1) && job.bytes <= self.hold.saturating_sub(state.held);
+        let held = is_held.then(|| {
+            state.held += job.bytes;
+            self.ledger.add(job.bytes);
+            Arc::new(Held {
+                blocks: (0..job.cut.blocks()).map(|_| OnceLock::new()).collect(),
+                bytes: job.bytes,
+            })
+        });
+        let at = state.open.len();
+        self.begin(state, tensor, Vec::new(), held, at);
+    }
+
+    /// Asks the rule for the step that follows from `found`, and makes its blocks available.
+    fn begin(
+        &self,
+        state: &mut State,
+        tensor: usize,
+        found: Vec<Measured>,
+        held: Option<Arc<Held>>,
+        at: usize,
+    ) {
+        let job = &self.jobs[tensor];
+        let step = match job.rule.map(|rule| rule.next(&found)).transpose() {
+            Ok(step) => step,
+            Err(reason) => {
+                let tensor_name = job.name.to_string();
+                let error = MergeError::Values {
+                    tensor: tensor_name,
+                    reason,
+                };
+                return self.fail_at(state, (tensor, 0), error);
+            }
+        };
+        let measure = match &step {
+            Some(Step::Measure(measure)) => Some(*measure),
+            Some(Step::WeightedSum { .. } | Step::Combine) => self
+                .on_the_way
+                .filter(|_| !found.iter().any(|found| matches!(found, Measured::Gram(_)))),
+            Some(Step::Done) | None => None,
+        };
+        let tally = measure.map(|measure| {
+            Tally::new(measure, job.cut.runs(), (job.vectors)(measure, job.inputs))
+        });
+        let is_done = step == Some(Step::Done);
+        let open = Arc::new(Open {
+            tensor,
+            step,
+            measure,
+            found,
+            tally: Mutex::new(tally),
+            held,
+        });
+        if is_done || job.cut.blocks() == 0 {
+            return self.conclude(state, &open, at);
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let slot = Slot {
+            id,
+            open,
+            next: 0,
+            left: job.cut.blocks(),
+        };
+        let at = at.min(state.open.len());
+        state.open.insert(at, slot);
+    }
+
+    /// All blocks of a step are done: on to the next one, or to the end of the tensor.
+    fn conclude(&self, state: &mut State, open: &Open, at: usize) {
+        let mut found = open.found.clone();
+        let tally = open.tally.lock().unwrap_or_else(PoisonError::into_inner).take();
+        found.extend(tally.map(Tally::finish));
+        if matches!(open.step, Some(Step::Measure(_))) {
+            return self.begin(state, open.tensor, found, open.held.clone(), at);
+        }
+        if let Some(held) = &open.held {
+            state.held -= held.bytes;
+            self.ledger.subtract(held.bytes);
+        }
+        state.made[open.tensor] = Made {
+            gram: found.into_iter().find_map(|found| match found {
+                Measured::Gram(gram) => Some(gram),
+                _ => None,
+            }),
+            coefficients: match &open.step {
+                Some(Step::WeightedSum { base, models }) => Some((*base, models.clone())),
+                _ => None,
+            },
+        };
+    }
+}
