@@ -28,9 +28,9 @@ pub use config::{
 };
 pub use error::{MergeError, Result};
 pub use method::{
-    BaseUse, Chunk, Default as ParameterDefault, FirstPass, Kind as ParameterKind, METHODS, Measure, Measured,
-    Method, Of, OnlyMeasure, Parameter, Rule, Scope as ParameterScope, Settings, Statistics, Step, TensorPlace,
-    WeightedSum, effective_number, find as find_method, normalise, sum_in_any_order,
+    BaseUse, Chunk, Default as ParameterDefault, FirstPass, Kind as ParameterKind, METHODS, Measure,
+    Measured, Method, Of, OnlyMeasure, Parameter, Rule, Scope as ParameterScope, Settings, Statistics, Step,
+    TensorPlace, WeightedSum, effective_number, find as find_method, normalise, sum_in_any_order,
 };
 pub use plan::{MergeOptions, MergePlan, PlanSummary, compare, plan};
 pub use record::{Execution, MergeRecord, MergeReport, ModelRecord, Norms, PartRecord, RECORD_FILE};

@@ -142,7 +142,15 @@ impl MergePlan {
         let start = Instant::now();
         let output = Output::begin(publication, &self.layout.shards)?;
         let total = self.bytes_by(&rules);
-        let made = self.pass(watch, Phase::Merge, sizing, &rules, Some(&output), total, &mut execution)?;
+        let made = self.pass(
+            watch,
+            Phase::Merge,
+            sizing,
+            &rules,
+            Some(&output),
+            total,
+            &mut execution,
+        )?;
         execution.seconds_merge = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
@@ -256,7 +264,9 @@ impl MergePlan {
             footprint: &self.footprint,
             sizing,
             output,
-            on_the_way: self.measures_on_the_way().then_some(Measure::Gram(Of::TaskVectors)),
+            on_the_way: self
+                .measures_on_the_way()
+                .then_some(Measure::Gram(Of::TaskVectors)),
             cancel: watch.cancel,
             total,
             progress: &progress,

@@ -12,7 +12,7 @@ mod toys;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use toys::{CHAIN, Keeper, Playground, statuses, machine};
+use toys::{CHAIN, Keeper, Playground, machine, statuses};
 use tributary_pipeline::*;
 
 #[test]

@@ -30,9 +30,11 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Bytes of the tensor in all inputs that have it.
+    /// Bytes of the tensor in all inputs that are read.
     pub(crate) fn bytes(&self) -> u64 {
-        self.inputs.iter().flatten().map(|info| info.bytes).sum()
+        let inputs = self.inputs.iter().enumerate();
+        let read = inputs.filter(|(input, _)| self.copied_from.is_none_or(|owner| owner == *input));
+        read.filter_map(|(_, info)| info.as_ref()).map(|info| info.bytes).sum()
     }
 }
 
@@ -78,7 +80,12 @@ impl Pass<'_> {
     /// Runs the pass to its end, its first error, or its cancellation.
     pub(crate) fn run(&self) -> Result<Moved> {
         let ledger = Ledger::default();
-        let jobs: Vec<Job<'_>> = self.tensors.iter().zip(self.rules).map(|(work, rule)| self.job(work, rule)).collect();
+        let jobs: Vec<Job<'_>> = self
+            .tensors
+            .iter()
+            .zip(self.rules)
+            .map(|(work, rule)| self.job(work, rule))
+            .collect();
         let queue = Queue::new(jobs, self.on_the_way, self.sizing.open, self.sizing.hold, &ledger);
         let read = AtomicU64::new(0);
         let worker = || {
@@ -171,15 +178,24 @@ impl Worker<'_> {
     fn block(&mut self, queue: &Queue<'_>, claim: &Claim) -> Result<Share> {
         let open = &*claim.open;
         let (Some(tensor), Some(job)) = (self.pass.tensors.get(open.tensor), queue.job(open.tensor)) else {
-            return Err(MergeError::Internal(format!("there is no tensor {}", open.tensor)));
+            return Err(MergeError::Internal(format!(
+                "there is no tensor {}",
+                open.tensor
+            )));
         };
         let range = job.cut.block(claim.block);
         let share = match (tensor.copied_from, job.rule) {
             (Some(input), _) => self.copy(tensor, input, range).map(|()| Share::Counts),
             (None, Some(rule)) => self.merge(tensor, rule, open, claim.block, &job.cut),
-            (None, None) => Err(MergeError::Internal(format!("tensor {} has no rule", tensor.spec.name))),
+            (None, None) => Err(MergeError::Internal(format!(
+                "tensor {} has no rule",
+                tensor.spec.name
+            ))),
         };
-        (self.pass.progress)(self.read.load(Ordering::Relaxed).min(self.pass.total), self.pass.total);
+        (self.pass.progress)(
+            self.read.load(Ordering::Relaxed).min(self.pass.total),
+            self.pass.total,
+        );
         share
     }
 
@@ -201,7 +217,14 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn merge(&mut self, tensor: &Work, rule: &dyn Rule, open: &Open, block: usize, cut: &Cut) -> Result<Share> {
+    fn merge(
+        &mut self,
+        tensor: &Work,
+        rule: &dyn Rule,
+        open: &Open,
+        block: usize,
+        cut: &Cut,
+    ) -> Result<Share> {
         let range = cut.block(block);
         let needed = self.needed(tensor, open);
         let held = open.held.as_ref().and_then(|held| held.blocks.get(block));
@@ -310,11 +333,26 @@ impl Worker<'_> {
         };
         let inputs = tensor.inputs.iter().enumerate();
         let needed = inputs.filter(|(input, _)| is_needed(*input));
-        needed.filter_map(|(input, info)| Some((input, info.as_ref()?))).collect()
+        needed
+            .filter_map(|(input, info)| Some((input, info.as_ref()?)))
+            .collect()
     }
 
-    fn load(&self, tensor: &Work, input: usize, info: &TensorInfo, start: usize, bytes: &mut [u8]) -> Result<()> {
-        fetch(self.pass, tensor, input, (start * info.dtype.size()) as u64, bytes)?;
+    fn load(
+        &self,
+        tensor: &Work,
+        input: usize,
+        info: &TensorInfo,
+        start: usize,
+        bytes: &mut [u8],
+    ) -> Result<()> {
+        fetch(
+            self.pass,
+            tensor,
+            input,
+            (start * info.dtype.size()) as u64,
+            bytes,
+        )?;
         self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }

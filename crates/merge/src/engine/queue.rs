@@ -154,7 +154,13 @@ impl<'a> Queue<'a> {
 
     /// A block is done.
     pub(super) fn done(&self, claim: &Claim, share: Share, counts: &[u32]) {
-        if let Some(tally) = claim.open.tally.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(tally) = claim
+            .open
+            .tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+        {
             tally.add(share, counts);
         }
         let mut state = self.lock();
@@ -177,7 +183,11 @@ impl<'a> Queue<'a> {
 
     fn fail_at(&self, state: &mut State, place: (usize, usize), error: MergeError) {
         // Several blocks may fail at once: the earliest one's error is reported.
-        if state.failure.as_ref().is_none_or(|(earliest, _)| place < *earliest) {
+        if state
+            .failure
+            .as_ref()
+            .is_none_or(|(earliest, _)| place < *earliest)
+        {
             state.failure = Some((place, error));
         }
     }
@@ -197,8 +207,8 @@ impl<'a> Queue<'a> {
 
     fn open(&self, state: &mut State, tensor: usize) {
         let job = &self.jobs[tensor];
-        let is_held =
-            job.rule.is_some_and(|rule| rule.passes() > 1) && job.bytes <= self.hold.saturating_sub(state.held);
+        let is_held = job.rule.is_some_and(|rule| rule.passes() > 1)
+            && job.bytes <= self.hold.saturating_sub(state.held);
         let held = is_held.then(|| {
             state.held += job.bytes;
             self.ledger.add(job.bytes);
@@ -239,9 +249,8 @@ impl<'a> Queue<'a> {
                 .filter(|_| !found.iter().any(|found| matches!(found, Measured::Gram(_)))),
             Some(Step::Done) | None => None,
         };
-        let tally = measure.map(|measure| {
-            Tally::new(measure, job.cut.runs(), (job.vectors)(measure, job.inputs))
-        });
+        let tally =
+            measure.map(|measure| Tally::new(measure, job.cut.runs(), (job.vectors)(measure, job.inputs)));
         let is_done = step == Some(Step::Done);
         let open = Arc::new(Open {
             tensor,

@@ -3,8 +3,8 @@
 //! mergekit's `linear`; with equal weights, plain averaging ("model soup", Wortsman et al. 2022, eq. 1).
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
-    normalise,
+    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
+    WeightedSum, normalise,
 };
 
 pub(crate) struct Linear;

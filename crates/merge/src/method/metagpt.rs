@@ -11,8 +11,8 @@
 //! of τ. Where all task vectors are zero the result is θ₀.
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
-    effective_number, normalise,
+    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
+    WeightedSum, effective_number, normalise,
 };
 
 pub(crate) struct MetaGpt;

@@ -84,6 +84,9 @@ mod tests {
             (None, 0.0, "model.embed_tokens.weight")
         );
         assert_eq!(TensorPlace::new("model.layers.0.x", &[2, 3], 1).depth, 1.0);
-        assert_eq!(TensorPlace::new("a..99999999999999999999999.b", &[2, 3], 1).layer, None);
+        assert_eq!(
+            TensorPlace::new("a..99999999999999999999999.b", &[2, 3], 1).layer,
+            None
+        );
     }
 }

@@ -130,7 +130,9 @@ impl<'a> Chunk<'a> {
     /// Units of `unit` elements, one after the other.
     pub fn units(&self, unit: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let (len, unit) = (self.len, unit.max(1));
-        (0..len).step_by(unit).map(move |start| start..(start + unit).min(len))
+        (0..len)
+            .step_by(unit)
+            .map(move |start| start..(start + unit).min(len))
     }
 }
 

@@ -193,14 +193,20 @@ impl MergePlan {
                 return tensor.bytes();
             };
             match rule.next(&[]) {
-                Ok(Step::WeightedSum { base, models }) if !self.measures_on_the_way() => (0..self.inputs.len())
-                    .filter(|input| coefficient(base, &models, *input, self.inputs.len()) != 0.0)
-                    .filter_map(|input| tensor.inputs.get(input)?.as_ref())
-                    .map(|info| info.bytes)
-                    .sum(),
+                Ok(Step::WeightedSum { base, models }) if !self.measures_on_the_way() => {
+                    (0..self.inputs.len())
+                        .filter(|input| coefficient(base, &models, *input, self.inputs.len()) != 0.0)
+                        .filter_map(|input| tensor.inputs.get(input)?.as_ref())
+                        .map(|info| info.bytes)
+                        .sum()
+                }
                 _ => tensor.bytes() * rule.passes() as u64,
             }
         };
-        self.tensors.iter().zip(rules).map(|(tensor, rule)| of(tensor, rule)).sum()
+        self.tensors
+            .iter()
+            .zip(rules)
+            .map(|(tensor, rule)| of(tensor, rule))
+            .sum()
     }
 }
