@@ -77,6 +77,8 @@ impl Classed for ImportError {
         match self {
             ImportError::Source(error) => error.class(),
             ImportError::Store(error) => error.class(),
+            ImportError::Model(error) => error.class(),
+            ImportError::Tokenizer(error) => error.class(),
             ImportError::Occupied { .. } | ImportError::Settings(_) => JobErrorKind::Config,
         }
     }

@@ -3,8 +3,6 @@
 //! What one model scores on one data set is kept in the step's checkpoints as soon as it is known, so an interrupted
 //! evaluation repeats at most one of them.
 
-use std::collections::BTreeSet;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -38,7 +36,7 @@ pub struct EvaluateSettings {
     /// What to measure.
     #[serde(default = "default_metrics")]
     pub metrics: Vec<Metric>,
-    /// The most tokens a prediction looks back on; each model's context, at most 2048, unless given.
+    /// Tokens of a window: a prediction looks back on one less; each model's context, at most 2048, unless given.
     #[serde(default)]
     pub context: Option<u32>,
     /// Tokens of a batch.
@@ -150,8 +148,12 @@ impl TypedJob for Evaluate {
                 problems.push(Problem::new(field, "nothing is listed").help("list at least one"));
             }
         }
-        if settings.context.is_some_and(|context| context == 0) {
-            problems.push(Problem::new("context", "must be at least 1"));
+        if settings.context.is_some_and(|context| context < 2) {
+            let problem = Problem::new(
+                "context",
+                "must be at least 2: one token to read and one to predict",
+            );
+            problems.push(problem);
         }
         if let Err(error) = plan.machine.device.parse::<Device>() {
             problems.push(Problem::new("", error.to_string()));
@@ -193,11 +195,18 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
     let models = labels(&settings.models, |index| {
         context.input(&format!("models.{index}"))
     })?;
+    let columns = settings.data.len();
+    let mut sets = Vec::new();
+    for (column, set) in settings.data.iter().enumerate() {
+        let name = set
+            .label(context.input(&format!("data.{column}.source"))?)
+            .to_owned();
+        sets.push(distinct(name, column, &sets));
+    }
     let mut cells = Vec::new();
     for (index, name) in models.iter().enumerate() {
-        cells.extend(model_cells(settings, context, index, name, device)?);
+        cells.extend(model_cells(settings, context, index, name, &sets, device)?);
     }
-    let columns = settings.data.len();
     write(settings, context, &cells)?;
     let scores = settings
         .metrics
@@ -221,7 +230,6 @@ fn labels<'a>(
     models: &[InputRef],
     input: impl Fn(usize) -> Result<&'a ResolvedInput, JobError>,
 ) -> Result<Vec<String>, JobError> {
-    let mut seen = BTreeSet::new();
     let mut names = Vec::new();
     for (index, reference) in models.iter().enumerate() {
         let label = input(index)?.label.clone();
@@ -229,15 +237,18 @@ fn labels<'a>(
             InputRef::Step { output, .. } if output != "model" => format!("{label}.{output}"),
             _ => label,
         };
-        let name = if seen.contains(&name) {
-            format!("{name} ({})", index + 1)
-        } else {
-            name
-        };
-        seen.insert(name.clone());
-        names.push(name);
+        names.push(distinct(name, index, &names));
     }
     Ok(names)
+}
+
+/// A name, with its position if another has it already.
+fn distinct(name: String, index: usize, others: &[String]) -> String {
+    if others.contains(&name) {
+        format!("{name} ({})", index + 1)
+    } else {
+        name
+    }
 }
 
 /// One model on every data set: from the checkpoints, or measured now.
@@ -246,6 +257,7 @@ fn model_cells(
     context: &JobContext,
     index: usize,
     name: &str,
+    sets: &[String],
     device: Device,
 ) -> Result<Vec<Cell>, JobError> {
     let input = context.input(&format!("models.{index}"))?;
@@ -274,7 +286,8 @@ fn model_cells(
                 loaded.insert((decoder, tokenizer))
             }
         };
-        let cell = measure(settings, context, (name, decoder, tokenizer), column, set)?;
+        let mut cell = measure(settings, context, (name, decoder, tokenizer), column, set)?;
+        cell.data.clone_from(&sets[column]);
         let bytes = serde_json::to_vec(&cell).map_err(|error| JobError::bug(error.to_string()))?;
         context.checkpoints.put(&place(column), bytes)?;
         cells.push(cell);

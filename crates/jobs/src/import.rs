@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tributary_data::Tokenizer;
+use tributary_model::{Family, ModelError, check_tensors, load_config};
 use tributary_pipeline::{
     DIRECTORY_KIND, Estimate, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND,
     Outcome, OutputDeclaration, PlanContext, Problem, ResolvedInput, TypedJob,
@@ -83,6 +85,12 @@ pub enum ImportError {
         /// Digest of the manifest there.
         digest: String,
     },
+    /// A directory is no model that could be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Its tokenizer cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] tributary_data::Error),
     /// A setting cannot work.
     #[error("{0}")]
     Settings(String),
@@ -99,6 +107,9 @@ pub fn import(
     progress: &dyn Fn(ImportProgress),
 ) -> Result<Imported, ImportError> {
     let dtype = settings.dtype.as_deref().map(parse_dtype).transpose()?;
+    if settings.shard_bytes == 0 {
+        return Err(ImportError::Settings("shards of 0 bytes hold nothing".to_owned()));
+    }
     let model = Model::open(source, None)?;
     let draft = model.draft(source, settings, dtype)?;
     if let Some(artifact) = Artifact::try_open(out)? {
@@ -174,6 +185,45 @@ fn parse_dtype(name: &str) -> Result<DType, ImportError> {
     })
 }
 
+/// Refuses a directory that nothing could use: damaged since it was published, without tensors or a configuration, and of
+/// the architectures known here one whose tensors or tokenizer do not fit.
+fn check_directory(
+    source: &Path,
+    directory: &LocalDirectory,
+    checkpoint: &Checkpoint,
+) -> Result<(), ImportError> {
+    let store = Store::open(&source.to_string_lossy())?;
+    if let Some(artifact) = Artifact::try_open(&store)? {
+        artifact.check()?;
+    }
+    let wrong = |reason: String| ModelError::Config {
+        place: format!("{}/config.json", source.display()),
+        reason,
+    };
+    let text = directory
+        .read_small("config.json", MAX_TEXT_BYTES)?
+        .ok_or_else(|| wrong("it is not there".to_owned()))?;
+    let config: Map<String, Value> =
+        serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    if checkpoint.tensors().is_empty() {
+        let (place, faults) = (source.display().to_string(), vec!["there is none".to_owned()]);
+        return Err(ModelError::Tensors { place, faults }.into());
+    }
+    let family = config
+        .get("model_type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if family == Family::Llama.model_type() {
+        let config = load_config(directory)?;
+        check_tensors(&config, checkpoint, &source.display().to_string())?;
+        // A model may come without one; but not with a broken one.
+        if store.head("tokenizer.json")?.is_some() {
+            Tokenizer::load(&store)?;
+        }
+    }
+    Ok(())
+}
+
 /// An opened source.
 enum Model {
     Foreign(Foreign),
@@ -200,6 +250,7 @@ impl Model {
         if source.is_dir() {
             let directory = LocalDirectory::new(source);
             let checkpoint = Checkpoint::open(&directory)?;
+            check_directory(source, &directory, &checkpoint)?;
             return Ok(Self::Directory(directory, checkpoint));
         }
         Ok(Self::Foreign(match tokenizer {
@@ -618,5 +669,58 @@ mod tests {
             ..settings
         };
         assert!(fail(folder.path(), &wrong).contains("float32, bfloat16, float16"));
+    }
+
+    #[test]
+    fn a_directory_that_nothing_could_use_is_refused() {
+        let damages: [(&str, fn(&Path), &str); 5] = [
+            (
+                "no configuration",
+                |model| std::fs::remove_file(model.join("config.json")).unwrap(),
+                "config.json: it is not there",
+            ),
+            (
+                "broken configuration",
+                |model| std::fs::write(model.join("config.json"), "{").unwrap(),
+                "config.json: EOF",
+            ),
+            (
+                "other sizes",
+                |model| {
+                    let text = std::fs::read_to_string(model.join("config.json")).unwrap();
+                    let mut config: Value = serde_json::from_str(&text).unwrap();
+                    config["num_hidden_layers"] = json!(7);
+                    std::fs::write(model.join("config.json"), config.to_string()).unwrap();
+                },
+                "do not fit its config.json",
+            ),
+            (
+                "broken tokenizer",
+                |model| std::fs::write(model.join("tokenizer.json"), "{}").unwrap(),
+                "tokenizer.json",
+            ),
+            (
+                "damaged artifact",
+                |model| {
+                    let store = Store::open(model.to_str().unwrap()).unwrap();
+                    let publication = Publication::begin(&store);
+                    publication.put("notes.txt", "as published").unwrap();
+                    publication.commit(ManifestDraft::default()).unwrap();
+                    std::fs::write(model.join("notes.txt"), "as corrupted").unwrap();
+                },
+                "notes.txt: bytes 0..12 changed",
+            ),
+        ];
+        for (what, damage, words) in damages {
+            let folder = tempfile::tempdir().unwrap();
+            let model = folder.path().join("model");
+            TinyModel::default().write(&model, 1).unwrap();
+            damage(&model);
+            let out = Store::open(folder.path().join("out").to_str().unwrap()).unwrap();
+            let error = import(&model, &out, &ImportSettings::default(), &|_| {}).unwrap_err();
+            assert!(error.to_string().contains(words), "{what}: {error}");
+            assert_eq!(error.class().exit_code(), 65, "{what}");
+            assert_eq!(out.list("").unwrap(), Vec::new(), "{what}");
+        }
     }
 }

@@ -170,6 +170,7 @@ impl MergePlan {
         });
         let mut warnings = self.warnings.clone();
         warnings.extend(self.method.warnings(&settings, statistics));
+        warnings.extend(self.overflow(made));
         warnings.extend(squares.iter().flat_map(|squares| self.wrong_notes(squares)));
         let copied: Vec<String> = self
             .tensors
@@ -196,6 +197,24 @@ impl MergePlan {
             bytes_written: self.layout.total_bytes(),
             warnings,
         }
+    }
+
+    /// Says that the result holds values that are no finite numbers, if it does.
+    fn overflow(&self, made: &[Made]) -> Option<String> {
+        let tensors = self
+            .tensors
+            .iter()
+            .zip(made)
+            .filter(|(_, made)| made.not_finite > 0);
+        let count: u64 = tensors.clone().map(|(_, made)| made.not_finite).sum();
+        let (first, _) = tensors.clone().next()?;
+        Some(format!(
+            "{count} values of the result are infinite or no numbers, in {} tensor(s), the first of them {}: an input holds \
+             such values, or the sum is too large for {}; the model is of no use",
+            tensors.count(),
+            first.spec.name,
+            first.spec.dtype
+        ))
     }
 
     /// Models whose manifests record another distance from the base than was found.

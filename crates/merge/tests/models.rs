@@ -280,3 +280,24 @@ fn what_is_at_the_place_decides() {
     std::fs::remove_file(bench.path("out").join(tributary_store::MANIFEST)).unwrap();
     merge(&metagpt).unwrap();
 }
+
+#[test]
+fn values_that_overflow_are_warned_about() {
+    let small = |value: f32| model([("x", Tensor::new(DType::F16, &[3], &[value, 1.0, -value]))]);
+    let bench = Bench::new(&[small(0.0), small(40_000.0), small(40_000.0)]);
+    let warnings = |normalize: &str| {
+        let document = document("linear", 2, &[1.0, 1.0], normalize, "");
+        bench
+            .merge(&document, &MergeOptions::default())
+            .unwrap()
+            .1
+            .record
+            .warnings
+    };
+    let said = warnings("normalize: false").join(" ");
+    assert!(
+        said.contains("2 values of the result are infinite") && said.contains("first of them x"),
+        "{said}"
+    );
+    assert_eq!(warnings("normalize: true"), Vec::<String>::new());
+}

@@ -2,7 +2,7 @@
 
 use crate::cache::KeyValueCache;
 use crate::decoder::Decoder;
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::sample::SamplingOptions;
 
 /// When to stop and how to choose.
@@ -56,6 +56,10 @@ pub fn generate(
     }
     let mut logits = decoder.extend(prompt, &mut cache)?;
     loop {
+        if logits.iter().any(|logit| logit.is_nan()) || logits.iter().all(|logit| logit.is_infinite()) {
+            let message = "the model gives no numbers here: its weights or activations overflow";
+            return Err(ModelError::Input(message.to_owned()));
+        }
         let token = options.sampling.choose(&logits, tokens.len() as u64);
         if options.stop.contains(&token) {
             return Ok(Generated {

@@ -40,6 +40,8 @@ pub(crate) struct Workshop<'a> {
     /// Pause before the second attempt; doubles with each further one.
     pub(crate) first_pause: Duration,
     pub(crate) claims: Claims,
+    /// Digests of artifacts that were made or read whole in this run.
+    pub(crate) checked: Mutex<BTreeSet<String>>,
 }
 
 /// Keys that are being worked on in this process.
@@ -196,6 +198,32 @@ impl Workshop<'_> {
             .min(LONGEST_PAUSE)
     }
 
+    /// Reads the artifacts that a step reads, once a run: what is made from damaged bytes would be damaged for good.
+    fn check_artifacts(
+        &self,
+        inputs: &BTreeMap<String, ResolvedInput>,
+        progress: &dyn ProgressSink,
+    ) -> Result<(), JobError> {
+        for input in inputs.values() {
+            let Some(artifact) = &input.artifact else { continue };
+            let mut known = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.contains(&input.digest) {
+                continue;
+            }
+            progress.begin("checking inputs", None, "artifacts");
+            artifact.check().map_err(|error| {
+                let advice = format!(
+                    "{} cannot be used; remove {} and run again: what a step made is made again",
+                    input.reference,
+                    artifact.store().url()
+                );
+                JobError::caused(JobErrorKind::of_store(&error), advice, error)
+            })?;
+            known.insert(input.digest.clone());
+        }
+        Ok(())
+    }
+
     /// Sleeps, but not through a cancellation.
     fn sleep(&self, wait: Duration) {
         let until = Instant::now() + wait;
@@ -220,12 +248,12 @@ impl Workshop<'_> {
         self.cancellation.check()?;
         let graph = &step.graph;
         let place = self.planned.store.child(&artifact_path(graph.job.kind(), key))?;
-        if let Some(artifact) = Artifact::try_open(&place)? {
-            if missing(&artifact, &graph.outputs).is_none() {
-                let was_cached = true;
-                return Ok(Made { artifact, was_cached });
-            }
-            artifact.remove()?;
+        if let Some(artifact) = whole_artifact(&place, &graph.outputs)? {
+            let was_cached = true;
+            return Ok(Made { artifact, was_cached });
+        }
+        if let Some(holed) = Artifact::try_open(&place)? {
+            holed.remove()?;
         }
         let machine = &self.planned.plan.machine;
         say(
@@ -244,6 +272,7 @@ impl Workshop<'_> {
             }
         }
         unchanged(inputs)?;
+        self.check_artifacts(inputs, progress.as_ref())?;
         let mut context = JobContext {
             step: graph.id.clone(),
             seed: graph.seed.unwrap_or_default(),
@@ -283,6 +312,8 @@ impl Workshop<'_> {
         if let Err(error) = checkpoints.delete_all() {
             tracing::warn!("checkpoints of step `{}` could not be removed: {error}", graph.id);
         }
+        let mut known = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(artifact.digest());
         let was_cached = false;
         Ok(Made { artifact, was_cached })
     }
@@ -325,8 +356,8 @@ fn resolve(
     Ok(inputs)
 }
 
-/// The artifact at `place`, if there is one and it holds everything its job declares. One with a hole (its process
-/// died before the hole was noticed) does not count.
+/// The artifact at `place`, if there is one that holds everything its job declares and lacks nothing that was published.
+/// One with a hole does not count: it is made again.
 ///
 /// # Errors
 /// The store fails.
@@ -334,7 +365,12 @@ pub(crate) fn whole_artifact(
     place: &Store,
     outputs: &[OutputDeclaration],
 ) -> Result<Option<Artifact>, StoreError> {
-    Ok(Artifact::try_open(place)?.filter(|artifact| missing(artifact, outputs).is_none()))
+    match Artifact::try_open(place)? {
+        Some(artifact) if missing(&artifact, outputs).is_none() && artifact.wrong_sizes()?.is_empty() => {
+            Ok(Some(artifact))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The first declared output that is not in an artifact.

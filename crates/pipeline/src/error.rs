@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tributary_store::StoreError;
 
 use crate::diagnostic::Diagnostics;
-use crate::job_error::JobError;
+use crate::job_error::{JobError, JobErrorKind};
 
 /// Why a pipeline could not be planned, run or read back.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +67,7 @@ impl PipelineError {
         match self {
             PipelineError::Document(_) => 78,
             PipelineError::Unreadable { .. } => 74,
-            PipelineError::Store { source, .. } if source.is_transient() => 69,
-            PipelineError::Store {
-                source: StoreError::Address { .. },
-                ..
-            } => 78,
-            PipelineError::Store { .. } => 74,
+            PipelineError::Store { source, .. } => JobErrorKind::of_store(source).exit_code(),
             PipelineError::Record { .. } | PipelineError::NoRun { .. } => 65,
             PipelineError::Bug { .. } => 1,
         }

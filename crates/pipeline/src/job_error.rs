@@ -58,9 +58,8 @@ impl JobErrorKind {
     pub fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Address { .. } => JobErrorKind::Config,
-            StoreError::Damaged { .. } | StoreError::Manifest { .. } | StoreError::NotFound { .. } => {
-                JobErrorKind::BadInput
-            }
+            StoreError::Damaged { .. } | StoreError::Broken { .. } => JobErrorKind::BadInput,
+            StoreError::Manifest { .. } | StoreError::NotFound { .. } => JobErrorKind::BadInput,
             StoreError::UnsafePath { .. } => JobErrorKind::BadInput,
             // Somebody else wrote meanwhile: another look shows what there is now.
             StoreError::Changed { .. } | StoreError::Conflict { .. } => JobErrorKind::Retry,

@@ -28,9 +28,9 @@ pub(crate) struct Journal {
     starts: Vec<Option<Instant>>,
 }
 
-/// Now, RFC 3339 in UTC, to the second.
+/// Now, RFC 3339 in UTC, to the millisecond.
 fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// A new run id: time and six random hexadecimal digits.

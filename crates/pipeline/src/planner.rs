@@ -206,6 +206,11 @@ impl Planner<'_> {
                     );
                     let node = field_node(step, &declaration.field);
                     match found {
+                        Ok(input) if self.store.is_some_and(|store| lies_in(store, &input)) => {
+                            let message = "the store lies in this folder: every run would change its input";
+                            let finding = Finding::at(Rule::MissingInput, node, message);
+                            findings.push(finding.help("put the store elsewhere, with `store:` or --store"));
+                        }
                         Ok(input) if !declaration.accepts.contains(&input.kind.as_str()) => {
                             findings.push(wrong_kind(node, declaration, &input.kind, None));
                         }
@@ -273,6 +278,16 @@ impl Planner<'_> {
             findings,
         })
     }
+}
+
+/// Does the store lie in the folder that an input is?
+fn lies_in(store: &Store, input: &ResolvedInput) -> bool {
+    let folder = input
+        .local_path()
+        .filter(|_| !input.is_file && input.artifact.is_none());
+    folder
+        .zip(store.local_path())
+        .is_some_and(|(folder, store)| store.starts_with(folder))
 }
 
 /// What the job finds wrong, at its places.

@@ -6,6 +6,7 @@
 //! and nothing else; what a run makes does not depend on the order in which it was made.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -116,6 +117,7 @@ pub fn run(planned: &Planned, options: RunOptions<'_>) -> Result<RunReport, Pipe
         cancellation: options.cancellation.clone(),
         first_pause: options.first_pause,
         claims: Claims::default(),
+        checked: Mutex::default(),
     };
     let mut dispatcher = Dispatcher {
         planned,

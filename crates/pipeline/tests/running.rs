@@ -206,6 +206,68 @@ fn a_file_that_changes_while_the_pipeline_runs_is_not_taken_for_what_it_was() {
     assert!(playground.text(&report, "c").contains("as edited!"));
 }
 
+/// The file that holds a `write` step's text.
+fn text_file(playground: &Playground, report: &RunReport, step: &str) -> std::path::PathBuf {
+    let record = report.steps.iter().find(|record| record.step == step).unwrap();
+    playground
+        .store_path()
+        .join(record.artifact.as_ref().unwrap())
+        .join("out.txt")
+}
+
+#[test]
+fn an_artifact_with_a_hole_is_made_again() {
+    let playground = Playground::new();
+    let report = playground.run(CHAIN);
+    let file = text_file(&playground, &report, "a");
+    for damage in ["removed", "cut"] {
+        match damage {
+            "removed" => std::fs::remove_file(&file).unwrap(),
+            _ => std::fs::write(&file, "hel").unwrap(),
+        }
+        assert_eq!(
+            playground.plan(CHAIN).plan.count(PlanState::Cached),
+            1,
+            "{damage}"
+        );
+        let report = playground.run(CHAIN);
+        assert_eq!(report.status, RunStatus::Done, "{damage}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "hello", "{damage}");
+    }
+}
+
+#[test]
+fn nothing_is_made_from_damaged_bytes() {
+    let playground = Playground::new();
+    let report = playground.run(CHAIN);
+    std::fs::write(text_file(&playground, &report, "a"), "hallo").unwrap();
+    std::fs::remove_dir_all(text_file(&playground, &report, "both").parent().unwrap()).unwrap();
+    let report = playground.run(CHAIN);
+    assert_eq!((report.status, report.exit_code()), (RunStatus::Failed, 65));
+    let said = &report.steps[2].error.as_ref().unwrap().message;
+    assert!(
+        said.contains("${a.text} cannot be used; remove") && said.contains("out.txt: bytes 0..5 changed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_store_inside_a_data_folder_is_refused() {
+    let playground = Playground::new();
+    let steps = format!(
+        "steps: [{{id: c, job: concat, with: {{parts: ['{}']}}}}]\n",
+        playground.path().display()
+    );
+    let source = playground.source(&steps);
+    match plan(source, &playground.toys.registry(), &machine()) {
+        Err(PipelineError::Document(found)) => {
+            let drawn = found.render(100, false);
+            assert!(drawn.contains("the store lies in this folder"), "{drawn}");
+        }
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
 #[test]
 fn independent_steps_run_side_by_side_when_resources_allow() {
     let playground = Playground::new();

@@ -1,15 +1,16 @@
 //! [`Artifact`]: a published set of objects, found by its manifest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tributary_tensorfile::ReadAt;
 
 use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
-use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest, OutputEntry};
+use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest, ObjectEntry, OutputEntry};
 use crate::store::Store;
 use crate::verify::verify;
-use crate::verify_report::{Depth, VerifyProgress, VerifyReport};
+use crate::verify_report::{Depth, Problem, ProblemKind, VerifyProgress, VerifyReport};
 
 /// A published artifact: its place and its checked manifest.
 #[derive(Clone, Debug)]
@@ -104,6 +105,58 @@ impl Artifact {
     /// Random access to the object `path`, after checking every byte of it against the manifest.
     pub fn open_checked(&self, path: &str) -> Result<Arc<dyn ReadAt>> {
         crate::verify::open_checked(self, path)
+    }
+
+    /// Objects that are not there or have another size than was published, by one listing: far quicker than
+    /// [`Self::verify`], and blind to changed bytes.
+    ///
+    /// # Errors
+    /// The place cannot be listed.
+    pub fn wrong_sizes(&self) -> Result<Vec<Problem>> {
+        let there: BTreeMap<String, u64> = self
+            .store
+            .list("")?
+            .into_iter()
+            .map(|meta| (meta.key, meta.size))
+            .collect();
+        let problem = |entry: &ObjectEntry| {
+            let kind = match there.get(&entry.path) {
+                Some(found) if *found == entry.size => return None,
+                Some(found) => ProblemKind::Size {
+                    expected: entry.size,
+                    found: *found,
+                },
+                None => ProblemKind::Missing,
+            };
+            let path = entry.path.clone();
+            Some(Problem { path, kind })
+        };
+        Ok(self.manifest.objects.iter().filter_map(problem).collect())
+    }
+
+    /// Is it what was published? On this machine every byte is read; elsewhere, where that would move the artifact once
+    /// more, names and sizes are compared.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] with every fault, or a part that cannot be read.
+    pub fn check(&self) -> Result<()> {
+        let problems = match self.store.local_path() {
+            Some(_) => {
+                let report = self.verify(Depth::Full, &|_| {})?;
+                if let Some(error) = report.unreadable() {
+                    return Err(error);
+                }
+                report.problems
+            }
+            None => self.wrong_sizes()?,
+        };
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Broken {
+            at: self.store.url(),
+            problems: problems.iter().map(Problem::to_string).collect(),
+        })
     }
 
     /// Re-reads the objects as far as `depth` says and compares them with the manifest; every fault is in the report.

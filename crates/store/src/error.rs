@@ -100,6 +100,14 @@ pub enum StoreError {
         /// Digest of the stored bytes.
         actual: String,
     },
+    /// An artifact is not what was published. Remove it, to have it made or fetched again.
+    #[error("{at} is damaged: {}", problems.join("; "))]
+    Broken {
+        /// The artifact.
+        at: String,
+        /// What is wrong with which object.
+        problems: Vec<String>,
+    },
     /// The caller broke a rule of this interface (a range past the end, a byte written twice, ...).
     #[error("{at}: {reason}")]
     Misuse {
@@ -161,7 +169,9 @@ impl From<StoreError> for io::Error {
         let kind = match &error {
             StoreError::NotFound { .. } => io::ErrorKind::NotFound,
             StoreError::Denied { .. } => io::ErrorKind::PermissionDenied,
-            StoreError::Damaged { .. } | StoreError::Manifest { .. } => io::ErrorKind::InvalidData,
+            StoreError::Damaged { .. } | StoreError::Broken { .. } | StoreError::Manifest { .. } => {
+                io::ErrorKind::InvalidData
+            }
             StoreError::UnsafePath { .. } | StoreError::Misuse { .. } => io::ErrorKind::InvalidInput,
             StoreError::Io { source, .. } => source.kind(),
             _ => io::ErrorKind::Other,

@@ -3,6 +3,7 @@
 mod disk;
 mod exit;
 mod machine;
+mod model_place;
 mod output;
 mod pipeline_arguments;
 mod progress;

@@ -76,6 +76,10 @@ impl Source {
         };
         match Format::from_name(name) {
             Some(_) => Ok(Self::new(Store::open(parent)?, name)),
+            None if !address.contains("://") && is_other_file(address) => Err(Error::Format {
+                path: address.to_owned(),
+                problem: "its ending tells no format: rename it to .txt, .jsonl or .parquet".to_owned(),
+            }),
             None => Ok(Self::new(Store::open(address)?, "")),
         }
     }
@@ -152,6 +156,11 @@ impl Source {
             self.separator.as_deref(),
         )
     }
+}
+
+/// Is there something that is no folder?
+fn is_other_file(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_dir())
 }
 
 /// Files of ours that lie beside data in an artifact and hold none.

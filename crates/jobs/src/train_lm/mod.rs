@@ -19,6 +19,8 @@ use tributary_train::{METRICS_FILE, STATE_KIND, TrainError};
 
 use crate::data_set;
 
+/// Most rows of a step: some hundred million tokens.
+const MAX_SEQUENCES: u32 = 1 << 17;
 /// Most models that a step publishes beside the last one.
 const MAX_KEPT: u64 = 1000;
 /// Folder of the artifact that holds the training state, if it is published.
@@ -31,7 +33,7 @@ pub struct TrainLm;
 impl TypedJob for TrainLm {
     type Settings = TrainLmSettings;
     const KIND: &'static str = "train.lm";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str = "Trains a language model: new, from other weights (warm_start), or on from a training state (resume).";
     const EXAMPLE: &'static str = "- id: tuned
@@ -153,6 +155,12 @@ fn check_batch(settings: &TrainLmSettings, config: Option<&ModelConfig>, problem
     let batch = &settings.batch;
     if batch.sequences == 0 {
         problems.push(Problem::new("batch.sequences", "must not be 0"));
+    } else if batch.sequences > MAX_SEQUENCES {
+        let message = format!(
+            "{} rows are more than a step can have, {MAX_SEQUENCES}",
+            batch.sequences
+        );
+        problems.push(Problem::new("batch.sequences", message));
     }
     if let Some(micro) = batch.micro_sequences
         && (micro == 0 || !batch.sequences.is_multiple_of(micro))

@@ -179,6 +179,7 @@ fn check_sizes(sizes: &NewModel, problems: &mut Vec<Problem>) {
         ("layers", sizes.layers),
         ("heads", sizes.heads),
         ("context", sizes.context),
+        ("intermediate_size", sizes.intermediate_size.unwrap_or(1)),
     ];
     for (field, size) in named {
         if size == 0 {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use tributary_tensorfile::{TensorInfo, TensorSpec, from_f32, to_f32};
+use tributary_tensorfile::{DType, TensorInfo, TensorSpec, from_f32, to_f32};
 
 use super::Output;
 use super::block::Cut;
@@ -11,7 +11,7 @@ use super::buffers::{Buffers, Footprint, Ledger, Sizing};
 use super::queue::{Claim, Job, Made, Open, Queue};
 use super::tally::Share;
 use crate::error::{MergeError, Result};
-use crate::kernel::{CHUNK, GramSum, Term, round_to_f32, weighted_sum};
+use crate::kernel::{CHUNK, GramSum, Term, count_beyond, round_to_f32, weighted_sum};
 use crate::method::{Chunk, Measure, Of, Rule, Step, TensorPlace};
 use crate::source::Source;
 
@@ -34,7 +34,9 @@ impl Work {
     pub(crate) fn bytes(&self) -> u64 {
         let inputs = self.inputs.iter().enumerate();
         let read = inputs.filter(|(input, _)| self.copied_from.is_none_or(|owner| owner == *input));
-        read.filter_map(|(_, info)| info.as_ref()).map(|info| info.bytes).sum()
+        read.filter_map(|(_, info)| info.as_ref())
+            .map(|info| info.bytes)
+            .sum()
     }
 }
 
@@ -310,7 +312,8 @@ impl Worker<'_> {
                     continue;
                 }
             }
-            self.round(tensor, at - range.start, len)?;
+            open.not_finite
+                .fetch_add(self.round(tensor, at - range.start, len)?, Ordering::Relaxed);
             at += len;
         }
         if matches!(open.step, Some(Step::WeightedSum { .. } | Step::Combine)) {
@@ -370,13 +373,23 @@ impl Worker<'_> {
         weighted_sum(&terms, &mut self.scratch.sum[..len]);
     }
 
-    /// Rounds a chunk into the output buffer.
-    fn round(&mut self, tensor: &Work, start: usize, len: usize) -> Result<()> {
+    /// Rounds a chunk into the output buffer; gives the number of values that are no finite number there.
+    fn round(&mut self, tensor: &Work, start: usize, len: usize) -> Result<u64> {
         let rounded = &mut self.scratch.rounded[..len];
         round_to_f32(&self.scratch.sum[..len], rounded);
         let dtype = tensor.spec.dtype;
         let bytes = &mut self.buffers.output[start * dtype.size()..(start + len) * dtype.size()];
-        from_f32(dtype, rounded, bytes).map_err(|error| MergeError::Internal(error.to_string()))
+        from_f32(dtype, rounded, bytes).map_err(|error| MergeError::Internal(error.to_string()))?;
+        Ok(count_beyond(rounded, infinite_from(dtype)))
+    }
+}
+
+/// The magnitude from which on values of a type are infinite: half a step past the largest.
+fn infinite_from(dtype: DType) -> f32 {
+    match dtype {
+        DType::F16 => 65520.0,
+        DType::BF16 => f32::from_bits(0x7f7f_8000),
+        _ => f32::INFINITY,
     }
 }
 

@@ -4,6 +4,7 @@
 //! measurement are still under way. When a step's blocks are all done, its rule is asked for the next. A tensor that is
 //! read more than once is held in memory between its passes if the budget has room for it, and read again if not.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::block::Cut;
@@ -32,6 +33,8 @@ pub(crate) struct Made {
     pub(crate) gram: Option<crate::statistics::Gram>,
     /// Coefficients of the base and of each model, if it is a weighted sum.
     pub(crate) coefficients: Option<(f64, Vec<f64>)>,
+    /// Values of the result that are no finite numbers.
+    pub(crate) not_finite: u64,
 }
 
 /// A tensor in work: one step of it.
@@ -44,6 +47,8 @@ pub(super) struct Open {
     pub(super) found: Vec<Measured>,
     tally: Mutex<Option<Tally>>,
     pub(super) held: Option<Arc<Held>>,
+    /// Values written that are no finite numbers.
+    pub(super) not_finite: AtomicU64,
 }
 
 /// The inputs' bytes of a whole tensor, block by block, filled by the first pass.
@@ -259,6 +264,7 @@ impl<'a> Queue<'a> {
             found,
             tally: Mutex::new(tally),
             held,
+            not_finite: AtomicU64::new(0),
         });
         if is_done || job.cut.blocks() == 0 {
             return self.conclude(state, &open, at);
@@ -296,6 +302,7 @@ impl<'a> Queue<'a> {
                 Some(Step::WeightedSum { base, models }) => Some((*base, models.clone())),
                 _ => None,
             },
+            not_finite: open.not_finite.load(Ordering::Relaxed),
         };
     }
 }

@@ -10,7 +10,7 @@ mod weighted_sum;
 
 pub(crate) use gram::GramSum;
 pub(crate) use vectorised::{fuses, vectorised};
-pub(crate) use weighted_sum::{Term, round_to_f32, weighted_sum};
+pub(crate) use weighted_sum::{Term, count_beyond, round_to_f32, weighted_sum};
 
 /// Elements a kernel is given at once: 4 KiB of `f32` an input.
 pub(crate) const CHUNK: usize = 1024;

@@ -70,6 +70,18 @@ pub(crate) fn round_to_f32(sum: &[f64], out: &mut [f32]) {
     );
 }
 
+/// How many of these values no number of a type stands for whose magnitudes round to infinity from `limit` on.
+pub(crate) fn count_beyond(values: &[f32], limit: f32) -> u64 {
+    vectorised(
+        #[inline(always)]
+        || {
+            let beyond = |value: &f32| u32::from(!(value.abs() < limit));
+            values.iter().map(beyond).fold(0u32, u32::wrapping_add)
+        },
+    )
+    .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,7 +61,8 @@ impl Method for TaskArithmetic {
     ) -> Result<Box<dyn Rule>, String> {
         let mut weights = settings.model_numbers("weight", tensor)?;
         if settings.flag("normalize")? {
-            weights = normalise(&weights).ok_or("the weights sum to zero and cannot be normalised")?;
+            // Weights that cancel are taken as they are, as mergekit does: there is nothing to divide by.
+            weights = normalise(&weights).unwrap_or(weights);
         }
         let lambda = settings.number("lambda")?;
         let models: Vec<f64> = weights.iter().map(|weight| lambda * weight).collect();

@@ -162,7 +162,13 @@ fn totals(plan: &Plan) -> String {
     if let Some(step) = open().max_by_key(|step| memory(step))
         && let Some(most) = memory(step)
     {
-        let _ = writeln!(text, "needs up to {} of memory (step {})", bytes(most), step.id);
+        let machine = plan.machine.memory;
+        let _ = write!(text, "needs up to {} of memory (step {})", bytes(most), step.id);
+        let _ = if most > machine {
+            writeln!(text, ": more than the {} of this machine", bytes(machine))
+        } else {
+            writeln!(text)
+        };
     }
     text
 }

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use tributary_data::{Source, TokenizeOptions, Tokenizer, tokenize};
 use tributary_evaluate::{LikelihoodOptions, ScoredDocuments, likelihood};
 use tributary_model::{Decoder, Device, load_config};
-use tributary_store::Store;
 
 use crate::exit::Failure;
-use crate::output::{bar, line};
+use crate::model_place::open_model;
+use crate::output::{bar, line, say};
 use crate::pipeline_arguments::device_name;
 
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     /// Give the negative log-likelihood of every token (with --json)
     #[arg(long)]
     per_token: bool,
-    /// The most tokens a prediction looks back on (default: the model's context, at most 2048)
+    /// Tokens of a window: a prediction looks back on one less (default: the model's context, at most 2048)
     #[arg(long)]
     context: Option<usize>,
     /// Also score the token that ends a text, at the end of each document (the step kind evaluate does)
@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         .iter()
         .map(|data| Source::open(data)?.records())
         .collect::<Result<_, _>>()?;
-    let store = Store::open(&options.model)?;
+    let store = open_model(&options.model)?;
     // Says what is missing if this is no model at all; the tokenizer would only miss its own file.
     load_config(&store.directory())?;
     let tokenizer = Tokenizer::load(&store)?;
@@ -67,6 +67,12 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let context = options
         .context
         .unwrap_or(decoder.config().max_positions.min(2048));
+    if context > decoder.config().max_positions {
+        let trained = decoder.config().max_positions;
+        say(format!(
+            "note: a context of {context} tokens, and the model was made for {trained}"
+        ));
+    }
     let settings = LikelihoodOptions {
         context,
         ..LikelihoodOptions::default()

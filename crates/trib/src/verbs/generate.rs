@@ -7,10 +7,10 @@ use clap::Args;
 use serde_json::json;
 use tributary_data::{Message, Tokenizer};
 use tributary_model::{Decoder, Device, Finish, GenerationOptions, SamplingOptions, generate, load_config};
-use tributary_store::Store;
 
 use crate::exit::Failure;
-use crate::output::line;
+use crate::model_place::open_model;
+use crate::output::{line, say};
 use crate::pipeline_arguments::device_name;
 
 #[derive(Args)]
@@ -29,13 +29,13 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 128)]
     max_new_tokens: usize,
     /// 0 always takes the most likely token
-    #[arg(long, default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, default_value_t = 0.0, value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
     /// Draw from this many of the most likely tokens only; 0: from all
     #[arg(long, default_value_t = 0)]
     top_k: usize,
     /// Draw from the most likely tokens that together have this probability only
-    #[arg(long, default_value_t = 1.0, value_parser = probability)]
+    #[arg(long, default_value_t = 1.0, value_parser = probability, allow_negative_numbers = true)]
     top_p: f32,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
@@ -50,12 +50,21 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let device: Device = options.device.parse()?;
-    let store = Store::open(&options.model)?;
+    let store = open_model(&options.model)?;
     // Says what is missing if this is no model at all; the tokenizer would only miss its own file.
     load_config(&store.directory())?;
     let tokenizer = Tokenizer::load(&store)?;
     let decoder = Decoder::load(&store.directory(), device)?;
     let prompt = prompt_tokens(options, &tokenizer)?;
+    let (asked, trained) = (
+        prompt.len() + options.max_new_tokens,
+        decoder.config().max_positions,
+    );
+    if asked > trained {
+        say(format!(
+            "note: prompt and new tokens may be {asked} tokens, and the model was made for {trained}"
+        ));
+    }
     let mut stop = decoder.config().eos.clone();
     // A new beginning is the end of this text (llama2.c stops there too).
     stop.extend(decoder.config().bos);

@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let document = std::fs::read_to_string(&options.config).map_err(|error| {
         let message = format!("cannot read {name}: {error}");
         match error.kind() {
-            ErrorKind::NotFound | ErrorKind::InvalidData => Failure::configuration(message),
+            ErrorKind::InvalidData => Failure::configuration(message),
             _ => Failure::from(error).says(message),
         }
     })?;
@@ -112,9 +112,18 @@ fn open(config: &MergeConfig) -> Result<Vec<Source>, Failure> {
     references.dedup();
     let (mut sources, mut errors) = (Vec::new(), Vec::new());
     for reference in references {
-        let store = Store::open(reference).map_err(|error| MergeError::Model {
-            model: tributary_store::mask(reference),
-            reason: error.to_string(),
+        let checked = Store::open(reference).and_then(|store| {
+            if let Some(artifact) = Artifact::try_open(&store)? {
+                artifact.check()?;
+            }
+            Ok(store)
+        });
+        let store = checked.map_err(|error| {
+            let (model, reason) = (tributary_store::mask(reference), error.to_string());
+            match error.is_transient() {
+                true => MergeError::Unavailable { model, reason },
+                false => MergeError::Model { model, reason },
+            }
         });
         match store.and_then(|store| Source::open(reference, &store)) {
             Ok(source) => sources.push(source),
