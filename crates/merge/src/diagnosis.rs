@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::compatibility::Incompatibility;
 use crate::config::{MergeConfig, MergeSpec, Problem, Problems};
 use crate::error::MergeError;
-use crate::method::{self, BaseUse};
+use crate::method;
 use crate::plan::{Listed, listed_models};
 
 /// Differences shown of one model; the rest is counted.
@@ -19,7 +19,8 @@ impl MergeError {
     /// result.
     pub fn problems(&self, spec: &MergeSpec) -> Vec<Problem> {
         let uses_base =
-            method::find(&spec.merge_method).is_some_and(|method| method.base() == BaseUse::Required);
+            method::find(&spec.merge_method)
+                .is_some_and(|method| method.base().reads_base(spec.base_model.is_some()));
         let listed = listed_models(spec, uses_base);
         let of_model = |model: &str, message: String| {
             let path = path_of(spec, &listed, model);

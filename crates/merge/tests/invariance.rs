@@ -28,22 +28,51 @@ fn objects(path: &Path) -> Vec<(String, Vec<u8>)> {
     all
 }
 
+/// Every method: its models beside the base, whether they have weights, and parameters.
+const CASES: [(&str, usize, bool, &str); 24] = [
+    ("linear", 3, true, ""),
+    ("task_arithmetic", 3, true, ""),
+    ("metagpt", 3, false, ""),
+    ("metagpt", 3, false, "scope: layer"),
+    ("ties", 3, true, "density: 0.37"),
+    ("ties", 2, true, "density: 0.5, vote: weighted"),
+    ("dare_linear", 3, true, "density: 0.5, seed: 4"),
+    ("dare_ties", 2, true, "density: 0.3"),
+    ("dare_linear", 2, true, "density: 0.6, rescale: l1"),
+    ("della", 2, true, "density: 0.5, epsilon: 0.2"),
+    ("della_linear", 2, true, "density: 0.5, rescale: l1"),
+    ("breadcrumbs", 3, true, "density: 0.8, gamma: 0.05"),
+    ("breadcrumbs_ties", 2, true, "density: 0.5"),
+    ("sce", 3, false, "select_topk: 0.4"),
+    ("ram", 3, false, "epsilon: 0.01"),
+    ("ramplus_tl", 3, false, "epsilon: 0.01"),
+    ("model_stock", 3, false, ""),
+    ("slerp", 1, false, "t: 0.3"),
+    ("nuslerp", 2, true, ""),
+    ("nuslerp", 2, true, "nuslerp_flatten: false"),
+    ("multislerp", 3, true, ""),
+    ("nearswap", 1, false, "t: 0.01"),
+    ("arcee_fusion", 1, false, ""),
+    ("passthrough", 1, false, ""),
+];
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
     fn threads_memory_and_shards_do_not_matter(
         seed in 1u64..1_000_000,
-        method in prop::sample::select(vec!["linear", "task_arithmetic", "metagpt"]),
+        method in prop::sample::select(CASES.to_vec()),
         bf16: bool,
         threads in 1usize..7,
-        memory in 6u64 << 20..40 << 20,
+        memory in 9u64 << 20..60 << 20,
         input_shard in prop::sample::select(vec![1u64, 300_000, u64::MAX]),
         output_shard in prop::sample::select(vec![1u64, 200_000, u64::MAX]),
     ) {
         let models = family(seed, if bf16 { DType::BF16 } else { DType::F32 }, 3);
         let whole = Bench::new(&models);
         let cut = Bench::with(&models, &configuration(), input_shard);
-        let yaml = document(method, 3, if method == "metagpt" { &[] } else { &[0.3, 0.5, 0.1] }, "", "");
+        let (method, models, weights, parameters) = method;
+        let yaml = document(method, models, if weights { &[0.3, 0.5, 0.1][..models] } else { &[] }, parameters, "");
         let (plain, first) = whole.merge(&yaml, &MergeOptions { threads: Some(1), ..MergeOptions::default() }).unwrap();
         let other = MergeOptions { threads: Some(threads), memory, ..MergeOptions::default() };
         let (same, second) = whole.merge(&yaml, &other).unwrap();

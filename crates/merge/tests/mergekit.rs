@@ -106,57 +106,102 @@ fn merge(yaml: &str, out: &Path) {
         .unwrap();
 }
 
+/// Documents in which the word after `OURS:` is ours alone, for a family of a base and three fine-tunes.
+fn documents([base, a, b, c]: [&str; 4]) -> Vec<String> {
+    let weight =
+        |model: &str, weight: &str| format!("- {{model: {model}, parameters: {{weight: {weight}}}}}\n");
+    let with = |model: &str, parameters: &str| format!("- {{model: {model}, parameters: {{{parameters}}}}}\n");
+    let gradient = "[{filter: mlp, value: 0.4}, {value: [0.0, 0.5, 1.0]}]";
+    let plain = |model: &str| format!("- {{model: {model}}}\n");
+    let document = |method: &str, base: Option<&str>, models: &[String], parameters: &str| {
+        let base = base.map(|base| format!("base_model: {base}\n")).unwrap_or_default();
+        format!(
+            "merge_method: {method}\n{base}dtype: float32\nparameters: {{{parameters}}}\nmodels:\n{}",
+            models.concat()
+        )
+    };
+    let three = [weight(a, "0.3"), weight(b, "0.7"), weight(c, "-0.2")];
+    let positive = [weight(a, "0.3"), weight(b, "0.7"), weight(c, "0.4")];
+    let dense = [
+        with(a, "weight: 0.3, density: 0.5"),
+        with(b, "weight: 0.7, density: [0.2, 0.9]"),
+        with(c, "weight: 0.4, density: 0.33"),
+    ];
+    let crumbs = [
+        with(a, "weight: 0.3, density: 0.5, gamma: 0.1"),
+        with(b, "weight: 0.7, density: 0.8, gamma: 0.05"),
+    ];
+    let voted = "OURS:vote: weighted";
+    vec![
+        document("linear", None, &[weight(a, "0.3"), weight(b, "0.9")], ""),
+        document("linear", None, &[weight(a, gradient), weight(b, "0.25")], ""),
+        document("linear", None, &[weight(a, "-0.5"), weight(b, "1.5")], "normalize: false"),
+        document("task_arithmetic", Some(base), &three, ""),
+        document(
+            "task_arithmetic",
+            Some(base),
+            &[plain(base), weight(a, gradient), weight(b, "0.7")],
+            "lambda: 0.6, normalize: true",
+        ),
+        document("ties", Some(base), &dense, voted),
+        document("ties", Some(base), &dense, &format!("lambda: 0.7, normalize: false, {voted}")),
+        document("ties", Some(base), &positive, &format!("density: 1.0, {voted}")),
+        document("breadcrumbs", Some(base), &crumbs, "lambda: 1.3"),
+        document("breadcrumbs_ties", Some(base), &crumbs, voted),
+        document("sce", Some(base), &[plain(a), plain(b), plain(c)], ""),
+        document("sce", Some(base), &[plain(a), plain(b), plain(c)], "select_topk: 0.3"),
+        document("ram", Some(base), &[plain(a), plain(b), plain(c)], "epsilon: 0.02"),
+        document("ramplus_tl", Some(base), &[plain(a), plain(b), plain(c)], "epsilon: 0.02"),
+        document("model_stock", Some(base), &[plain(a), plain(b), plain(c)], ""),
+        document("slerp", Some(base), &[plain(base), plain(c)], "t: 0.3"),
+        document(
+            "slerp",
+            Some(base),
+            &[plain(c), plain(base)],
+            "t: [{filter: self_attn, value: [0, 0.5, 0.3, 0.7, 1]}, {value: 0.5}]",
+        ),
+        document("nuslerp", None, &[weight(a, "0.3"), weight(c, "0.9")], ""),
+        document("nuslerp", Some(base), &[weight(a, "0.3"), weight(c, "0.9")], ""),
+        document("nuslerp", None, &[weight(a, "0.3"), weight(c, "0.9")], "nuslerp_flatten: false"),
+        document(
+            "nuslerp",
+            Some(base),
+            &[weight(a, "0.3"), weight(c, "0.9")],
+            "nuslerp_flatten: false, nuslerp_row_wise: true",
+        ),
+        document("multislerp", None, &positive, ""),
+        document("multislerp", Some(base), &positive, ""),
+        document("karcher", None, &[plain(a), plain(b), plain(c)], ""),
+        document("nearswap", Some(base), &[plain(c)], "t: 0.01"),
+        document("arcee_fusion", Some(base), &[plain(c)], ""),
+        document("passthrough", None, &[with(a, "scale: 0.5")], ""),
+    ]
+}
+
 #[test]
 fn outputs_agree_with_mergekit() {
     let Some(python) = python() else {
         eprintln!("skipped: TRIBUTARY_PYTHON names no Python that has mergekit");
         return;
     };
-    let weight =
-        |model: &str, weight: &str| format!("- {{model: {model}, parameters: {{weight: {weight}}}}}\n");
-    let gradient = "[{filter: mlp, value: 0.4}, {value: [0.0, 0.5, 1.0]}]";
+    let mut apart = Vec::new();
     for tied in [false, true] {
         let (models, configuration) = llamas(tied);
         let bench = Bench::with(&models, &configuration, u64::MAX);
         let names = [0, 1, 2, 3].map(|index| bench.path(&Bench::name(index)).display().to_string());
-        let [base, a, b, c] = names.each_ref().map(String::as_str);
-        let tail = "dtype: float32\nmerge_method:";
-        let documents = [
-            format!("models:\n{}{}{tail} linear\n", weight(a, "0.3"), weight(b, "0.9")),
-            format!(
-                "models:\n{}{}{tail} linear\n",
-                weight(a, gradient),
-                weight(b, "0.25")
-            ),
-            format!(
-                "models:\n{}{}{tail} linear\nparameters: {{normalize: false}}\n",
-                weight(a, "-0.5"),
-                weight(b, "1.5")
-            ),
-            format!(
-                "models:\n{}{}{}{tail} task_arithmetic\nbase_model: {base}\n",
-                weight(a, "0.3"),
-                weight(b, "0.7"),
-                weight(c, "-0.2")
-            ),
-            format!(
-                "models:\n- model: {base}\n{}{}{tail} task_arithmetic\nbase_model: {base}\nparameters: {{lambda: 0.6, normalize: true}}\n",
-                weight(a, gradient),
-                weight(b, "0.7")
-            ),
-        ];
+        let documents = documents(names.each_ref().map(String::as_str));
         let mut run = Command::new(&python);
         run.args(["-c", RUN_ALL]).env("HF_HUB_OFFLINE", "1");
         for (number, yaml) in documents.iter().enumerate() {
             let file = bench.path(&format!("{number}.yml"));
-            std::fs::write(&file, yaml).unwrap();
+            std::fs::write(&file, yaml.replace("OURS:vote: weighted", "")).unwrap();
             run.args([file, bench.path(&format!("theirs-{number}"))]);
         }
         let run = run.output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         for (number, yaml) in documents.iter().enumerate() {
             let ours = bench.path(&format!("ours-{number}"));
-            merge(yaml, &ours);
+            merge(&yaml.replace("OURS:", ""), &ours);
             let (ours, theirs) = (read(&ours), read(&bench.path(&format!("theirs-{number}"))));
             assert_eq!(
                 ours.keys().collect::<Vec<_>>(),
@@ -169,9 +214,12 @@ fn outputs_agree_with_mergekit() {
             let worst = pairs
                 .map(|(ours, theirs)| (ours - theirs).abs())
                 .fold(0.0, f32::max);
+            eprintln!("tied {tied}, document {number}: {worst:e} apart: {}", yaml.lines().next().unwrap());
             // Both round to f32, mergekit after every operation: a few units in the last place of values near 1.
-            assert!(worst <= 1e-6, "{worst} apart:\n{yaml}");
-            eprintln!("tied {tied}, document {number}: {worst:e} apart");
+            if !(worst <= 2e-6) {
+                apart.push(format!("tied {tied}, document {number}: {worst} apart:\n{yaml}"));
+            }
         }
     }
+    assert!(apart.is_empty(), "{}", apart.join("\n"));
 }

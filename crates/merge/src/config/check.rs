@@ -8,27 +8,6 @@ use super::spec::MergeSpec;
 use super::suggest::nearest;
 use crate::method::{self, BaseUse, Kind, METHODS, Method, Parameter, Scope};
 
-/// Methods of mergekit that are not here yet.
-const NOT_YET: &[&str] = &[
-    "slerp",
-    "nuslerp",
-    "multislerp",
-    "karcher",
-    "ties",
-    "dare_linear",
-    "dare_ties",
-    "della",
-    "della_linear",
-    "breadcrumbs",
-    "breadcrumbs_ties",
-    "sce",
-    "ram",
-    "ramplus_tl",
-    "model_stock",
-    "nearswap",
-    "arcee_fusion",
-    "passthrough",
-];
 /// Parameters that change nothing here: mergekit's old files carry them, and masks are never kept in memory.
 const WITHOUT_EFFECT: &[&str] = &["int8_mask"];
 
@@ -47,13 +26,8 @@ pub(crate) fn check(spec: &MergeSpec) -> Vec<Problem> {
 
 fn unknown_method(name: &str) -> Problem {
     let known: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
-    if NOT_YET.contains(&name) {
-        let message = format!("merge method {name:?} is mergekit's, but not in this version yet");
-        return Problem::value("merge_method", message).suggest(None, &known);
-    }
-    let all = known.iter().chain(NOT_YET).copied();
     Problem::value("merge_method", format!("unknown merge method {name:?}"))
-        .suggest(nearest(name, all), &known)
+        .suggest(nearest(name, known.iter().copied()), &known)
 }
 
 fn check_models(spec: &MergeSpec, problems: &mut Vec<Problem>) {
@@ -96,13 +70,14 @@ fn check_tokenizer(spec: &MergeSpec, problems: &mut Vec<Problem>) {
 }
 
 fn check_method(spec: &MergeSpec, method: &dyn Method, problems: &mut Vec<Problem>) {
-    if method.base() == BaseUse::Required {
+    let reads_base = method.base().reads_base(spec.base_model.is_some());
+    if method.base().is_needed() {
         match spec.base_model.as_deref() {
             None => problems.push(
                 Problem::value("merge_method", format!("{} needs \"base_model\"", method.name()))
                     .help("name the model that the others were fine-tuned from"),
             ),
-            Some(base) if !spec.models.is_empty() && spec.models.iter().all(|model| model.model == base) => {
+            Some(base) if reads_base && !spec.models.is_empty() && spec.models.iter().all(|model| model.model == base) => {
                 problems.push(Problem::value(
                     "models",
                     "there is nothing to merge but the base model",
@@ -111,11 +86,22 @@ fn check_method(spec: &MergeSpec, method: &dyn Method, problems: &mut Vec<Proble
             Some(_) => {}
         }
     }
+    check_count(spec, method, reads_base, problems);
     check_parameters(method, &spec.parameters, "parameters", Scope::Merge, problems);
+    for parameter in method.parameters() {
+        let is_missing = parameter.scope != Scope::Model
+            && parameter.default.is_none()
+            && !spec.parameters.contains_key(parameter.name);
+        if is_missing {
+            let message = format!("{} needs parameter {:?}", method.name(), parameter.name);
+            let help = format!("write \"parameters: {{{}: ...}}\" in the document", parameter.name);
+            problems.push(Problem::value("merge_method", message).help(help));
+        }
+    }
     for (index, model) in spec.models.iter().enumerate() {
         let path = format!("models[{index}].parameters");
         check_parameters(method, &model.parameters, &path, Scope::Model, problems);
-        let is_base = method.base() == BaseUse::Required && spec.base_model.as_ref() == Some(&model.model);
+        let is_base = reads_base && spec.base_model.as_ref() == Some(&model.model);
         for parameter in method.parameters() {
             let missing = parameter.scope == Scope::Model
                 && parameter.default.is_none()
@@ -135,6 +121,28 @@ fn check_method(spec: &MergeSpec, method: &dyn Method, problems: &mut Vec<Proble
             }
         }
     }
+}
+
+/// As many models as the method merges?
+fn check_count(spec: &MergeSpec, method: &dyn Method, reads_base: bool, problems: &mut Vec<Problem>) {
+    let base = spec.base_model.as_deref();
+    let is_merged = |model: &&super::spec::ModelSpec| !reads_base || base != Some(model.model.as_str());
+    let mut count = spec.models.iter().filter(is_merged).count();
+    if method.base() == BaseUse::First && base.is_some_and(|base| spec.models.iter().all(|model| model.model != base)) {
+        count += 1;
+    }
+    let allowed = method.models();
+    // None at all, or nothing but the base, has been said.
+    if count == 0 || allowed.contains(&count) {
+        return;
+    }
+    let beside = if reads_base { " beside the base" } else { "" };
+    let wanted = match (*allowed.start(), *allowed.end()) {
+        (least, most) if least == most => format!("{least} model(s){beside}"),
+        (least, _) => format!("at least {least} models{beside}"),
+    };
+    let message = format!("{} merges {wanted}, and here are {count}", method.name());
+    problems.push(Problem::value("models", message));
 }
 
 fn check_parameters(
@@ -162,7 +170,7 @@ fn check_parameters(
             }
             continue;
         };
-        if parameter.scope == Scope::Merge && written == Scope::Model {
+        if parameter.scope != Scope::Model && written == Scope::Model {
             let problem = Problem::key(path, format!("{name:?} belongs to the merge, not to one model"));
             problems.push(problem.help("write it under the document's \"parameters\""));
             continue;

@@ -1,5 +1,9 @@
 //! What a merging method is to the rest of the crate.
 
+use std::ops::RangeInclusive;
+
+use super::draw::Rescale;
+use super::sparse::Vote;
 use super::{Rule, Settings, TensorPlace};
 use crate::config::Scalar;
 use crate::statistics::GramTable;
@@ -14,6 +18,11 @@ pub trait Method: Sync {
 
     /// What the base model is to this method.
     fn base(&self) -> BaseUse;
+
+    /// How many models it merges, the base not counted where it is part of the formula.
+    fn models(&self) -> RangeInclusive<usize> {
+        1..=usize::MAX
+    }
 
     /// Every parameter the method knows.
     fn parameters(&self) -> &'static [Parameter];
@@ -40,8 +49,28 @@ pub trait Method: Sync {
 pub enum BaseUse {
     /// Part of the formula: there must be one, and it is not one of the merged models.
     Required,
+    /// Part of the formula if it is given.
+    Optional,
+    /// One of the merged models, the first of them.
+    First,
     /// Not part of the formula; if given, it lends its tokenizer and configuration.
     Unused,
+}
+
+impl BaseUse {
+    /// Is the base read, and none of the merged models, in a merge that names one (or not)?
+    pub fn reads_base(self, is_given: bool) -> bool {
+        match self {
+            BaseUse::Required => true,
+            BaseUse::Optional => is_given,
+            BaseUse::First | BaseUse::Unused => false,
+        }
+    }
+
+    /// Must a merge name one?
+    pub fn is_needed(self) -> bool {
+        matches!(self, BaseUse::Required | BaseUse::First)
+    }
 }
 
 /// A parameter of a method.
@@ -59,11 +88,72 @@ pub struct Parameter {
     pub summary: &'static str,
 }
 
+impl Parameter {
+    /// How much of a model's task vector is added.
+    pub(super) const WEIGHT: Parameter = Parameter {
+        name: "weight",
+        scope: Scope::Model,
+        kind: Kind::Number,
+        default: None,
+        summary: "how much of the model's task vector is added",
+    };
+    /// Divide by all weights.
+    pub(super) const NORMALIZE: Parameter = Parameter {
+        name: "normalize",
+        scope: Scope::Merge,
+        kind: Kind::Flag,
+        default: Some(Default::Flag(false)),
+        summary: "divide by the sum of the weights",
+    };
+    /// Divide by the weights of the models that take part at an element.
+    pub(super) const NORMALIZE_TAKING_PART: Parameter = Parameter {
+        name: "normalize",
+        scope: Scope::Merge,
+        kind: Kind::Flag,
+        default: Some(Default::Flag(true)),
+        summary: "divide, element by element, by the weights of the models that take part",
+    };
+    /// λ.
+    pub(super) const LAMBDA: Parameter = Parameter {
+        name: "lambda",
+        scope: Scope::Merge,
+        kind: Kind::Number,
+        default: Some(Default::Number(1.0)),
+        summary: "factor of the whole sum of task vectors",
+    };
+    /// See [`Vote`].
+    pub(super) const VOTE: Parameter = Parameter {
+        name: "vote",
+        scope: Scope::Merge,
+        kind: Kind::Word(Vote::WORDS),
+        default: Some(Default::Word("plain")),
+        summary: "whether weights count when the models elect a sign (mergekit: weighted)",
+    };
+    /// See [`Rescale`].
+    pub(super) const RESCALE: Parameter = Parameter {
+        name: "rescale",
+        scope: Scope::Merge,
+        kind: Kind::Word(Rescale::WORDS),
+        default: Some(Default::Word("inverse")),
+        summary: "how what is kept makes up for what is dropped (mergekit: l1)",
+    };
+    /// Of random choices.
+    pub(super) const SEED: Parameter = Parameter {
+        name: "seed",
+        scope: Scope::Merge,
+        kind: Kind::Number,
+        default: Some(Default::Number(0.0)),
+        summary: "seed of the random choices",
+    };
+}
+
 /// Where a parameter may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// In the document's `parameters`, once for the merge.
     Merge,
+    /// In the document's `parameters`, with a value that may depend on the tensor.
+    Tensor,
     /// In a model's `parameters`, or in the document's for all models.
     Model,
 }
@@ -71,7 +161,7 @@ pub enum Scope {
 /// The values a parameter may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A finite number; may be a gradient or depend on the tensor if its scope is [`Scope::Model`].
+    /// A finite number; may be a gradient or depend on the tensor unless its scope is [`Scope::Merge`].
     Number,
     /// `true` or `false`.
     Flag,

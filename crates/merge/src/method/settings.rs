@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Kind, Method, TensorPlace};
+use super::{BaseUse, Kind, Method, TensorPlace};
 use crate::config::{ParameterValue, Scalar};
 
 /// What a method asks for its parameters' values. The values have been checked ([`crate::config`]), so an error here
@@ -13,6 +13,7 @@ pub struct Settings<'a> {
     merge: &'a BTreeMap<String, ParameterValue>,
     models: Vec<&'a BTreeMap<String, ParameterValue>>,
     names: Vec<&'a str>,
+    has_base: bool,
 }
 
 impl<'a> Settings<'a> {
@@ -28,7 +29,20 @@ impl<'a> Settings<'a> {
             merge,
             models,
             names,
+            has_base: method.base() == BaseUse::Required,
         }
+    }
+
+    /// As it is, of a merge with or without a base that is read.
+    #[must_use]
+    pub fn with_base(mut self, has_base: bool) -> Settings<'a> {
+        self.has_base = has_base;
+        self
+    }
+
+    /// Is a base read?
+    pub fn has_base(&self) -> bool {
+        self.has_base
     }
 
     /// How many models are merged.
@@ -64,6 +78,29 @@ impl<'a> Settings<'a> {
                 "{name:?} of {} has no value here: add a case without a filter",
                 self.name(model)
             )),
+        }
+    }
+
+    /// As [`Self::model_numbers`], of numbers that must be in 0..=1.
+    pub fn model_shares(&self, name: &str, tensor: &TensorPlace) -> Result<Vec<f64>, String> {
+        let numbers = self.model_numbers(name, tensor)?;
+        match numbers.iter().position(|number| !(0.0..=1.0).contains(number)) {
+            None => Ok(numbers),
+            Some(model) => Err(format!(
+                "{name:?} of {} is {}, not in 0..=1",
+                self.name(model),
+                numbers[model]
+            )),
+        }
+    }
+
+    /// A number of the whole merge at one tensor.
+    pub fn tensor_number(&self, name: &str, tensor: &TensorPlace) -> Result<f64, String> {
+        let written = self.merge.get(name).and_then(|value| value.at(&tensor.name, tensor.depth));
+        match written.map(|scalar| scalar.into_owned()).or_else(|| self.default(name)) {
+            Some(Scalar::Number(number)) => Ok(number),
+            Some(_) => Err(format!("{name:?} is not a number")),
+            None => Err(format!("{name:?} has no value here: add a case without a filter")),
         }
     }
 

@@ -1,5 +1,7 @@
 //! From a document and its opened models to a plan.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use tributary_tensorfile::{DEFAULT_SHARD_BYTES, ModelLayout, TensorSpec};
 
@@ -10,7 +12,7 @@ use crate::compatibility::{
     Incompatibilities, Role, TensorView, compare_configurations, compare_tokenizers, is_tied, layer_count,
     match_tensors,
 };
-use crate::config::{MergeSpec, Problem, Problems};
+use crate::config::{MergeSpec, ParameterValue, Problem, Problems};
 use crate::engine::{Footprint, RUN, Work};
 use crate::error::{MergeError, Result};
 use crate::kernel::CHUNK;
@@ -61,7 +63,7 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         })
     };
 
-    let uses_base = method.base() == BaseUse::Required;
+    let uses_base = method.base().reads_base(spec.base_model.is_some());
     let listed = listed_models(spec, uses_base);
     let mut base = None;
     let (mut inputs, mut parameters) = (Vec::new(), Vec::new());
@@ -77,6 +79,9 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
                 base = Some(found);
             }
         }
+    }
+    if method.base() == BaseUse::First {
+        put_first(&mut inputs, &mut parameters, base.as_ref());
     }
     let lead = match base.as_ref().or(inputs.first()) {
         Some((_, lead)) => lead.clone(),
@@ -123,6 +128,22 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         plan.bytes_to_read += plan.bytes_of_first_pass();
     }
     Ok(plan)
+}
+
+/// Makes the base the first of the merged models: the one that is listed, or without parameters of its own.
+fn put_first(
+    inputs: &mut Vec<(String, Source)>,
+    parameters: &mut Vec<BTreeMap<String, ParameterValue>>,
+    base: Option<&(String, Source)>,
+) {
+    let Some(base) = base else { return };
+    let listed = inputs.iter().position(|(_, source)| source.reference() == base.1.reference());
+    let (first, own) = match listed {
+        Some(at) => (inputs.remove(at), parameters.remove(at)),
+        None => (base.clone(), BTreeMap::new()),
+    };
+    inputs.insert(0, first);
+    parameters.insert(0, own);
 }
 
 /// Do these models (what messages call each, and the model) fit together? For a merge of which only a part is there
@@ -245,7 +266,7 @@ fn footprint(tensors: &[Work], inputs: &[(String, Source)], uses_base: bool) -> 
         inputs: (0..inputs.len()).map(of_input).collect(),
         // Copied tensors move through this buffer in pieces, so it must not be empty.
         output: merged().map(|tensor| tensor.spec.dtype.size()).max().unwrap_or(1),
-        models: if uses_base { inputs.len() - 1 } else { 0 },
+        models: inputs.len(),
         chunk: CHUNK,
         run: RUN,
         counts: 0,

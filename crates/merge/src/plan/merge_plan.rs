@@ -10,7 +10,7 @@ use super::summary::PlanSummary;
 use crate::config::{MergeSpec, ParameterValue};
 use crate::engine::{Cut, Ends, Footprint, Sizing, Work, coefficient};
 use crate::error::{MergeError, Result};
-use crate::method::{BaseUse, FirstPass, Method, Rule, Settings, Statistics, Step};
+use crate::method::{FirstPass, Method, Rule, Settings, Statistics, Step};
 use crate::source::Source;
 use crate::statistics::{Gram, GramTable};
 
@@ -54,11 +54,8 @@ impl MergePlan {
             shards: self.layout.shards.len(),
             bytes_to_read: self.bytes_to_read,
             bytes_to_write: self.layout.total_bytes(),
-            passes: if self.method.first_pass(&self.settings()) == FirstPass::Gram {
-                2
-            } else {
-                1
-            },
+            passes: self.footprint.passes as u32
+                + u32::from(self.method.first_pass(&self.settings()) == FirstPass::Gram),
             memory: sizing.map_or(0, |sizing| sizing.bytes),
             workers: sizing.map_or(0, |sizing| sizing.workers),
             block_elements: sizing.map_or(0, |sizing| sizing.block),
@@ -86,7 +83,7 @@ impl MergePlan {
     }
 
     pub(crate) fn uses_base(&self) -> bool {
-        self.method.base() == BaseUse::Required
+        self.method.base().reads_base(self.base.is_some())
     }
 
     pub(crate) fn parameter_count(&self) -> u64 {
@@ -96,7 +93,7 @@ impl MergePlan {
 
     pub(crate) fn settings(&self) -> Settings<'_> {
         let models = self.models().map(|(name, _)| name.as_str()).zip(&self.parameters);
-        Settings::new(self.method, &self.spec.parameters, models)
+        Settings::new(self.method, &self.spec.parameters, models).with_base(self.uses_base())
     }
 
     /// How every tensor is made, in the order of the tensors; `None` for copied ones.

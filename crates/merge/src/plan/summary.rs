@@ -23,7 +23,8 @@ pub struct PlanSummary {
     pub bytes_to_read: u64,
     /// Bytes of tensor files that will be written.
     pub bytes_to_write: u64,
-    /// Passes over the inputs: 2 if the method must know them all before it combines the first.
+    /// How often the inputs are read at most: once more if the method must know them all before it combines the first, and
+    /// once for each measurement of a tensor that cannot be held in memory meanwhile.
     pub passes: u32,
     /// Bytes that all block buffers together will take.
     pub memory: u64,

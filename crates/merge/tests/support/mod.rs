@@ -224,10 +224,12 @@ impl Bench {
             .iter()
             .any(|warning| warning.contains("the result is the base"));
         if !is_base {
-            assert_eq!(
-                report.execution.bytes_read,
-                plan.summary().bytes_to_read,
-                "the plan counted other bytes"
+            let (read, planned) = (report.execution.bytes_read, plan.summary().bytes_to_read);
+            // What is held between two passes over a tensor is not read again.
+            let is_read_once = ["linear", "task_arithmetic", "metagpt"].contains(&plan.summary().method);
+            assert!(
+                read == planned || (!is_read_once && read < planned),
+                "{read} bytes were read, {planned} planned"
             );
         }
         assert!(report.execution.peak_buffer_bytes <= plan.summary().memory);

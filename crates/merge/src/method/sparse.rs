@@ -1,0 +1,175 @@
+//! Task arithmetic with sparse task vectors: θ = θ₀ + λ·(what becomes of the δ̂ₜ), δ̂ₜ being δₜ = θₜ − θ₀ with elements dropped.
+//!
+//! Shared by ties, dare, della and breadcrumbs, which differ in what they drop ([`Sparsify`]) and in whether the models
+//! vote on a sign ([`Vote`]). Differences in `f32`, sums in `f64`, one rounding at the end.
+
+use super::{Chunk, Measure, Measured, Rule, Step};
+
+/// What is dropped of a task vector.
+pub(super) trait Sparsify: Send + Sync {
+    /// As [`Rule::unit`].
+    fn unit(&self) -> usize {
+        1
+    }
+
+    /// Passes of measuring.
+    fn passes(&self) -> usize {
+        0
+    }
+
+    /// As [`Rule::counts`].
+    fn counts(&self) -> usize {
+        0
+    }
+
+    /// What is to be measured next; `None`: enough is known.
+    fn next(&self, _found: &[Measured]) -> Option<Measure> {
+        None
+    }
+
+    /// Counts elements of a model's task vector, in pass number `pass`.
+    fn count(&self, _pass: usize, _model: usize, _start: usize, _delta: &[f32], _counts: &mut [u32]) {}
+
+    /// Sums up elements of a model's task vector.
+    fn sum(&self, _model: usize, _start: usize, _delta: &[f32], _sums: &mut [f64]) {}
+
+    /// Drops elements of a model's task vector (sets them to zero) and rescales the others. `start` is the first one's place
+    /// in the tensor.
+    fn apply(&self, found: &[Measured], model: usize, start: usize, delta: &mut [f32]);
+}
+
+/// How the models agree on a sign, element by element (TIES, Yadav et al. 2023, arXiv 2306.01708, §4): only task vectors of
+/// that sign are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vote {
+    /// sgn(Σ δ̂ₜ), as in the paper; weights enter only afterwards.
+    Plain,
+    /// sgn(Σ wₜδ̂ₜ), as in mergekit.
+    Weighted,
+}
+
+impl Vote {
+    /// The words for it in a document.
+    pub(super) const WORDS: &'static [&'static str] = &["plain", "weighted"];
+
+    pub(super) fn from_word(word: Option<&str>) -> Vote {
+        if word == Some("weighted") { Vote::Weighted } else { Vote::Plain }
+    }
+}
+
+/// The rule of a tensor.
+pub(super) struct Sparse<S> {
+    pub(super) sparsify: S,
+    /// Weight of each model.
+    pub(super) weights: Vec<f64>,
+    /// Factor of the whole sum.
+    pub(super) lambda: f64,
+    /// Divide by the weights that took part?
+    pub(super) normalize: bool,
+    /// `None`: all take part.
+    pub(super) vote: Option<Vote>,
+}
+
+impl<S: Sparsify> Sparse<S> {
+    /// Task vectors of a chunk, one after the other.
+    fn deltas(chunk: &Chunk<'_>) -> Vec<f32> {
+        let mut deltas = Vec::with_capacity(chunk.models() * chunk.len);
+        for model in 0..chunk.models() {
+            let pairs = chunk.model(model).iter().zip(chunk.base());
+            deltas.extend(pairs.map(|(x, base)| x - base));
+        }
+        deltas
+    }
+}
+
+impl<S: Sparsify> Rule for Sparse<S> {
+    fn next(&self, found: &[Measured]) -> Result<Step, String> {
+        Ok(self.sparsify.next(found).map_or(Step::Combine, Step::Measure))
+    }
+
+    fn unit(&self) -> usize {
+        self.sparsify.unit()
+    }
+
+    fn passes(&self) -> usize {
+        self.sparsify.passes() + 1
+    }
+
+    fn counts(&self) -> usize {
+        self.sparsify.counts()
+    }
+
+    fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
+        for (model, delta) in Self::deltas(chunk).chunks_exact(chunk.len).enumerate() {
+            self.sparsify.count(found.len(), model, chunk.start, delta, counts);
+        }
+    }
+
+    fn sum(&self, _: &[Measured], chunk: &Chunk<'_>, sums: &mut [f64]) {
+        for (model, delta) in Self::deltas(chunk).chunks_exact(chunk.len).enumerate() {
+            self.sparsify.sum(model, chunk.start, delta, sums);
+        }
+    }
+
+    fn combine(&self, found: &[Measured], chunk: &Chunk<'_>, out: &mut [f64]) {
+        let mut deltas = Self::deltas(chunk);
+        for (model, delta) in deltas.chunks_exact_mut(chunk.len).enumerate() {
+            self.sparsify.apply(found, model, chunk.start, delta);
+        }
+        match self.vote {
+            None => self.add_all(&deltas, chunk, out),
+            Some(vote) => self.add_elected(vote, &deltas, chunk, out),
+        }
+    }
+}
+
+impl<S> Sparse<S> {
+    /// θ₀ + λ Σ wₜδ̂ₜ (/ Σ wₜ).
+    fn add_all(&self, deltas: &[f32], chunk: &Chunk<'_>, out: &mut [f64]) {
+        let total: f64 = self.weights.iter().sum();
+        let divisor = if self.normalize && total.abs() >= SMALLEST { total } else { 1.0 };
+        let factor = self.lambda / divisor;
+        for (out, base) in out.iter_mut().zip(chunk.base()) {
+            *out = f64::from(*base);
+        }
+        for (delta, weight) in deltas.chunks_exact(chunk.len).zip(&self.weights) {
+            let factor = factor * weight;
+            for (out, delta) in out.iter_mut().zip(delta) {
+                *out += factor * f64::from(*delta);
+            }
+        }
+    }
+
+    /// θ₀ + λ Σ wₜδ̂ₜ (/ Σ wₜ) over the models whose δ̂ₜ has the elected sign; a sum of zero elects the plus.
+    fn add_elected(&self, vote: Vote, deltas: &[f32], chunk: &Chunk<'_>, out: &mut [f64]) {
+        let models: Vec<(&[f32], f64)> = deltas
+            .chunks_exact(chunk.len)
+            .zip(self.weights.iter().copied())
+            .collect();
+        let mut votes = vec![0.0f64; chunk.len];
+        for (delta, weight) in &models {
+            let weight = if vote == Vote::Weighted { *weight } else { 1.0 };
+            for (votes, delta) in votes.iter_mut().zip(*delta) {
+                *votes += weight * f64::from(*delta);
+            }
+        }
+        let (mut sums, mut shares) = (vec![0.0f64; chunk.len], vec![0.0f64; chunk.len]);
+        for (delta, weight) in &models {
+            // In mergekit the sign is that of wₜδ̂ₜ.
+            let turn = if vote == Vote::Weighted && *weight < 0.0 { -1.0 } else { 1.0 };
+            for (((sum, share), votes), delta) in sums.iter_mut().zip(&mut shares).zip(&votes).zip(*delta) {
+                let delta = f64::from(*delta);
+                let is_elected = if *votes >= 0.0 { turn * delta > 0.0 } else { turn * delta < 0.0 };
+                *sum += if is_elected { weight * delta } else { 0.0 };
+                *share += if is_elected { *weight } else { 0.0 };
+            }
+        }
+        for (((out, base), sum), share) in out.iter_mut().zip(chunk.base()).zip(&sums).zip(&shares) {
+            let divisor = if self.normalize && share.abs() >= SMALLEST { *share } else { 1.0 };
+            *out = f64::from(*base) + self.lambda * sum / divisor;
+        }
+    }
+}
+
+/// Weights that sum to less are not divided by.
+const SMALLEST: f64 = 1e-8;

@@ -1,0 +1,105 @@
+//! TIES (Yadav et al. 2023, arXiv 2306.01708): trim, elect a sign, merge those who agree.
+//!
+//! Of each δₜ = θₜ − θ₀ the ⌊density·n⌋ elements largest in magnitude are kept (§4, step 1; the paper's k is 100·density), a
+//! sign is elected for each element (step 2), and the task vectors of that sign are averaged (step 3): θ = θ₀ + λ Σ wₜδ̂ₜ / Σ wₜ.
+//!
+//! Deviation of mergekit, with `vote: weighted`: the weights enter the election. Of equal magnitudes at the edge, the first
+//! in the tensor are kept, so that exactly ⌊density·n⌋ are.
+
+use super::ranks::{Cut, Ranks};
+use super::sparse::{Sparse, Sparsify, Vote};
+use super::{
+    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
+    TensorPlace,
+};
+
+pub(crate) struct Ties;
+
+impl Method for Ties {
+    fn name(&self) -> &'static str {
+        "ties"
+    }
+
+    fn formula(&self) -> &'static str {
+        "θ = θ₀ + λ Σ wₜδ̂ₜ / Σ wₜ over the models of the elected sign, δ̂ₜ = largest ⌊density·n⌋ of θₜ − θ₀"
+    }
+
+    fn base(&self) -> BaseUse {
+        BaseUse::Required
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[
+            Parameter::WEIGHT,
+            Parameter {
+                name: "density",
+                scope: Scope::Model,
+                kind: Kind::Number,
+                default: Some(Default::Number(1.0)),
+                summary: "share of the task vector's elements that is kept, the largest ones",
+            },
+            Parameter::NORMALIZE_TAKING_PART,
+            Parameter::LAMBDA,
+            Parameter::VOTE,
+        ]
+    }
+
+    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
+        FirstPass::None
+    }
+
+    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+        let densities = settings.model_shares("density", tensor)?;
+        Ok(Box::new(Sparse {
+            sparsify: Largest::new(&densities, tensor.elements()),
+            weights: settings.model_numbers("weight", tensor)?,
+            lambda: settings.number("lambda")?,
+            normalize: settings.flag("normalize")?,
+            vote: Some(Vote::from_word(settings.word("vote"))),
+        }))
+    }
+}
+
+/// Keeps the largest elements of each task vector.
+struct Largest(Ranks);
+
+impl Largest {
+    fn new(densities: &[f64], elements: usize) -> Largest {
+        let cut = |(vector, density): (usize, &f64)| Cut {
+            vector,
+            k: (density * elements as f64) as usize,
+        };
+        Largest(Ranks::new(
+            densities.len(),
+            elements,
+            densities.iter().enumerate().map(cut).collect(),
+        ))
+    }
+}
+
+impl Sparsify for Largest {
+    fn passes(&self) -> usize {
+        self.0.passes()
+    }
+
+    fn counts(&self) -> usize {
+        self.0.counts()
+    }
+
+    fn next(&self, found: &[Measured]) -> Option<Measure> {
+        self.0.next(found)
+    }
+
+    fn count(&self, pass: usize, model: usize, start: usize, delta: &[f32], counts: &mut [u32]) {
+        self.0.count(pass, model, start, delta, counts);
+    }
+
+    fn apply(&self, _: &[Measured], model: usize, start: usize, delta: &mut [f32]) {
+        let before = delta.to_vec();
+        self.0.belongs(model, start, &before, |at, belongs| {
+            if !belongs {
+                delta[at] = 0.0;
+            }
+        });
+    }
+}
