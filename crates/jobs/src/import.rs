@@ -673,7 +673,8 @@ mod tests {
 
     #[test]
     fn a_directory_that_nothing_could_use_is_refused() {
-        let damages: [(&str, fn(&Path), &str); 5] = [
+        type Damage = fn(&Path);
+        let damages: [(&str, Damage, &str); 5] = [
             (
                 "no configuration",
                 |model| std::fs::remove_file(model.join("config.json")).unwrap(),

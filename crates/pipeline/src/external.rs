@@ -17,7 +17,7 @@ pub(crate) struct Unusable {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
     /// The store that did not answer, if that is why: no fault of the document's.
-    pub(crate) unavailable: Option<StoreError>,
+    pub(crate) unavailable: Option<Box<StoreError>>,
 }
 
 fn unusable(message: impl Into<String>) -> Unusable {
@@ -39,7 +39,7 @@ impl From<StoreError> for Unusable {
         Unusable {
             message: error.to_string(),
             help,
-            unavailable: error.is_transient().then_some(error),
+            unavailable: error.is_transient().then(|| Box::new(error)),
         }
     }
 }

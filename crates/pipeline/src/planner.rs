@@ -223,7 +223,7 @@ impl Planner<'_> {
                             ..
                         }) => {
                             let doing = format!("looking at `{}` of step `{}`", declaration.field, step.id);
-                            return Err(PipelineError::store(doing)(error));
+                            return Err(PipelineError::store(doing)(*error));
                         }
                         Err(unusable) => findings.push(
                             Finding::at(Rule::MissingInput, node, unusable.message).maybe_help(unusable.help),

@@ -75,7 +75,7 @@ pub(crate) fn count_beyond(values: &[f32], limit: f32) -> u64 {
     vectorised(
         #[inline(always)]
         || {
-            let beyond = |value: &f32| u32::from(!(value.abs() < limit));
+            let beyond = |value: &f32| u32::from(value.is_nan() | (value.abs() >= limit));
             values.iter().map(beyond).fold(0u32, u32::wrapping_add)
         },
     )
