@@ -18,9 +18,8 @@ impl MergeError {
     /// This error as problems of the document `spec`; empty if it is about something else, such as the place of the
     /// result.
     pub fn problems(&self, spec: &MergeSpec) -> Vec<Problem> {
-        let uses_base =
-            method::find(&spec.merge_method)
-                .is_some_and(|method| method.base().reads_base(spec.base_model.is_some()));
+        let uses_base = method::find(&spec.merge_method)
+            .is_some_and(|method| method.base().reads_base(spec.base_model.is_some()));
         let listed = listed_models(spec, uses_base);
         let of_model = |model: &str, message: String| {
             let path = path_of(spec, &listed, model);

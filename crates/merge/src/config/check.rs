@@ -77,7 +77,11 @@ fn check_method(spec: &MergeSpec, method: &dyn Method, problems: &mut Vec<Proble
                 Problem::value("merge_method", format!("{} needs \"base_model\"", method.name()))
                     .help("name the model that the others were fine-tuned from"),
             ),
-            Some(base) if reads_base && !spec.models.is_empty() && spec.models.iter().all(|model| model.model == base) => {
+            Some(base)
+                if reads_base
+                    && !spec.models.is_empty()
+                    && spec.models.iter().all(|model| model.model == base) =>
+            {
                 problems.push(Problem::value(
                     "models",
                     "there is nothing to merge but the base model",
@@ -94,7 +98,10 @@ fn check_method(spec: &MergeSpec, method: &dyn Method, problems: &mut Vec<Proble
             && !spec.parameters.contains_key(parameter.name);
         if is_missing {
             let message = format!("{} needs parameter {:?}", method.name(), parameter.name);
-            let help = format!("write \"parameters: {{{}: ...}}\" in the document", parameter.name);
+            let help = format!(
+                "write \"parameters: {{{}: ...}}\" in the document",
+                parameter.name
+            );
             problems.push(Problem::value("merge_method", message).help(help));
         }
     }
@@ -128,7 +135,9 @@ fn check_count(spec: &MergeSpec, method: &dyn Method, reads_base: bool, problems
     let base = spec.base_model.as_deref();
     let is_merged = |model: &&super::spec::ModelSpec| !reads_base || base != Some(model.model.as_str());
     let mut count = spec.models.iter().filter(is_merged).count();
-    if method.base() == BaseUse::First && base.is_some_and(|base| spec.models.iter().all(|model| model.model != base)) {
+    if method.base() == BaseUse::First
+        && base.is_some_and(|base| spec.models.iter().all(|model| model.model != base))
+    {
         count += 1;
     }
     let allowed = method.models();

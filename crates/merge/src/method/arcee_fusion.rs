@@ -1,7 +1,7 @@
 //! Arcee Fusion: only what matters of the other model goes into the base.
 //!
 //! The importance of an element is |δ|·KL(softmax(θ₁ row) ‖ softmax(θ₀ row)), δ = θ₁ − θ₀, rows being the last dimension. Elements
-//! with an importance of at least median + 1.5·(q₃ − q₁), the quartiles being those of the whole tensor, are taken: θ = θ₀ + m⊙δ.
+//! with an importance of at least median + 1.5·(q₃ − q₁), the quartiles being those of the whole tensor (the element of rank ⌊q(n−1)⌋), are taken: θ = θ₀ + m⊙δ.
 //!
 //! Deviation of mergekit (not imitated): in tensors of more than a million elements its quartiles are those of a random sample.
 
@@ -41,17 +41,13 @@ impl Method for ArceeFusion {
 
     fn rule(&self, tensor: &TensorPlace, _: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
         let elements = tensor.elements();
-        // A quantile lies between two ranks; ranks go down from the largest.
-        let cuts = QUANTILES.iter().flat_map(|quantile| {
-            let at = quantile * elements.saturating_sub(1) as f64;
-            [at.floor(), at.ceil()].map(|at| Cut {
-                vector: 0,
-                k: elements - at as usize,
-            })
+        // Ranks go down from the largest.
+        let cuts = QUANTILES.iter().map(|quantile| Cut {
+            vector: 0,
+            k: elements - (quantile * elements.saturating_sub(1) as f64) as usize,
         });
         Ok(Box::new(Fusion {
             row: tensor.row(),
-            elements,
             ranks: Ranks::of_values(1, elements, cuts.collect()),
             threshold: OnceLock::new(),
         }))
@@ -62,7 +58,6 @@ const QUANTILES: [f64; 3] = [0.25, 0.5, 0.75];
 
 struct Fusion {
     row: usize,
-    elements: usize,
     ranks: Ranks,
     threshold: OnceLock<f64>,
 }
@@ -94,7 +89,12 @@ fn divergence(p: &[f32], q: &[f32]) -> f64 {
 fn log_sum_exp(values: &[f32]) -> f64 {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let largest = f64::from(largest);
-    largest + values.iter().map(|value| (f64::from(*value) - largest).exp()).sum::<f64>().ln()
+    largest
+        + values
+            .iter()
+            .map(|value| (f64::from(*value) - largest).exp())
+            .sum::<f64>()
+            .ln()
 }
 
 impl Rule for Fusion {
@@ -102,12 +102,7 @@ impl Rule for Fusion {
         if let Some(measure) = self.ranks.next(found) {
             return Ok(Step::Measure(measure));
         }
-        let quantile = |index: usize| {
-            let at = QUANTILES[index] * self.elements.saturating_sub(1) as f64;
-            let [low, high] = [2 * index, 2 * index + 1].map(|cut| f64::from(self.ranks.value(cut)));
-            low + (high - low) * (at - at.floor())
-        };
-        let [first, median, third] = [0, 1, 2].map(quantile);
+        let [first, median, third] = [0, 1, 2].map(|cut| f64::from(self.ranks.value(cut)));
         let _ = self.threshold.set(median + 1.5 * (third - first));
         Ok(Step::Combine)
     }
@@ -126,7 +121,8 @@ impl Rule for Fusion {
 
     fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
         let importances = self.importances(chunk);
-        self.ranks.count(found.len(), 0, chunk.start, &importances, counts);
+        self.ranks
+            .count(found.len(), 0, chunk.start, &importances, counts);
     }
 
     fn combine(&self, _: &[Measured], chunk: &Chunk<'_>, out: &mut [f64]) {
@@ -134,7 +130,11 @@ impl Rule for Fusion {
         let importances = self.importances(chunk);
         let taken = chunk.model(0).iter().zip(chunk.base()).zip(&importances);
         for (out, ((x, base), importance)) in out.iter_mut().zip(taken) {
-            *out = f64::from(if f64::from(*importance) >= threshold { *x } else { *base });
+            *out = f64::from(if f64::from(*importance) >= threshold {
+                *x
+            } else {
+                *base
+            });
         }
     }
 }

@@ -3,13 +3,13 @@
 //! Per tensor of n elements, the ⌊γn⌋ largest in magnitude are dropped, and of the others the smallest, so that ⌊density·n⌋
 //! are left: θ = θ₀ + λ Σ wₜδ̂ₜ. `breadcrumbs_ties` lets the models elect a sign first, as ties does.
 //!
-//! Deviation of mergekit (not imitated): where ⌊γn⌋ is 0 (γ = 0, or a tensor of fewer than 1/γ elements) it keeps nothing.
+//! Fewer outliers are dropped where fewer than ⌊density·n⌋ would be left.
 
 use super::ranks::{Cut, Ranks};
 use super::sparse::{Sparse, Sparsify, Vote};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
-    TensorPlace,
+    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
+    Statistics, TensorPlace,
 };
 
 /// `breadcrumbs`, and `breadcrumbs_ties` with an election.
@@ -36,7 +36,11 @@ const SPARSITY: [Parameter; 2] = [
 
 impl Method for Breadcrumbs {
     fn name(&self) -> &'static str {
-        if self.elects { "breadcrumbs_ties" } else { "breadcrumbs" }
+        if self.elects {
+            "breadcrumbs_ties"
+        } else {
+            "breadcrumbs"
+        }
     }
 
     fn formula(&self) -> &'static str {
@@ -52,7 +56,13 @@ impl Method for Breadcrumbs {
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        const SUMS: &[Parameter] = &[Parameter::WEIGHT, SPARSITY[0], SPARSITY[1], Parameter::NORMALIZE, Parameter::LAMBDA];
+        const SUMS: &[Parameter] = &[
+            Parameter::WEIGHT,
+            SPARSITY[0],
+            SPARSITY[1],
+            Parameter::NORMALIZE,
+            Parameter::LAMBDA,
+        ];
         const ELECTS: &[Parameter] = &[
             Parameter::WEIGHT,
             SPARSITY[0],
@@ -68,7 +78,12 @@ impl Method for Breadcrumbs {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let densities = settings.model_shares("density", tensor)?;
         let gammas = settings.model_shares("gamma", tensor)?;
         Ok(Box::new(Sparse {
@@ -90,12 +105,17 @@ struct Middle {
 impl Middle {
     fn new(densities: &[f64], gammas: &[f64], elements: usize) -> Middle {
         let count = |share: f64| (share * elements as f64) as usize;
-        let cuts = densities.iter().zip(gammas).enumerate().flat_map(|(vector, (density, gamma))| {
-            // As many small ones are dropped as (1 − density − γ)·n has, and none if that is negative.
-            let small = count((1.0 - density - gamma).max(0.0));
-            let (outliers, all) = (count(*gamma), elements - small);
-            [all, outliers].map(|k| Cut { vector, k })
-        });
+        let cuts = densities
+            .iter()
+            .zip(gammas)
+            .enumerate()
+            .flat_map(|(vector, (density, gamma))| {
+                let kept = count(*density);
+                let outliers = if kept == elements { 0 } else { count(*gamma) };
+                let small = elements.saturating_sub(kept + outliers);
+                // Fewer outliers are dropped where the others would be fewer than are to be kept.
+                [elements - small, elements - small - kept].map(|k| Cut { vector, k })
+            });
         let cuts = cuts.collect();
         Middle {
             ranks: Ranks::new(densities.len(), elements, cuts),

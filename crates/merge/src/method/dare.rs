@@ -8,8 +8,8 @@
 use super::draw::{Draw, Rescale};
 use super::sparse::{Sparse, Sparsify, Vote};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
-    TensorPlace,
+    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
+    Statistics, TensorPlace,
 };
 
 /// `dare_linear`, and `dare_ties` with an election.
@@ -67,7 +67,12 @@ impl Method for Dare {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let seed = settings.number("seed")? as u64;
         let densities = settings.model_shares("density", tensor)?;
         let masks = densities.iter().enumerate().map(|(model, density)| Mask {

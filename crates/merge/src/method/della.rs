@@ -10,8 +10,8 @@ use super::draw::{Draw, Rescale};
 use super::ranks::key;
 use super::sparse::{Sparse, Sparsify, Vote};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
-    TensorPlace,
+    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
+    Statistics, TensorPlace,
 };
 
 /// `della` with an election, and `della_linear`.
@@ -78,7 +78,12 @@ impl Method for Della {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let seed = settings.number("seed")? as u64;
         let densities = settings.model_shares("density", tensor)?;
         let epsilons = settings.model_shares("epsilon", tensor)?;
@@ -179,7 +184,9 @@ impl Sparsify for ByRank {
 
     fn apply(&self, found: &[Measured], model: usize, start: usize, delta: &mut [f32]) {
         let l1 = match found {
-            [Measured::Sums(sums)] if sums[2 * model + 1] > 0.0 => (sums[2 * model] / sums[2 * model + 1]) as f32,
+            [Measured::Sums(sums)] if sums[2 * model + 1] > 0.0 => {
+                (sums[2 * model] / sums[2 * model + 1]) as f32
+            }
             _ => 1.0,
         };
         let before = delta.to_vec();

@@ -25,7 +25,9 @@ impl Draw {
     /// Uniform in [0, 1) with 24 bits.
     pub(super) fn uniform(self, element: usize) -> f32 {
         // SplitMix64, counted by the element.
-        let mut z = self.key.wrapping_add((element as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut z = self
+            .key
+            .wrapping_add((element as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
@@ -65,12 +67,15 @@ mod tests {
     fn draws_are_uniform_and_of_their_own() {
         let draw = Draw::new(1, 0, "x");
         let count = 100_000;
-        let mean: f64 = (0..count).map(|at| f64::from(draw.uniform(at))).sum::<f64>() / f64::from(count as u32);
+        let mean: f64 =
+            (0..count).map(|at| f64::from(draw.uniform(at))).sum::<f64>() / f64::from(count as u32);
         // Standard deviation of the mean: 1/√(12n) ≈ 0.0009.
         assert!((mean - 0.5).abs() < 0.004, "{mean}");
         let other = [Draw::new(2, 0, "x"), Draw::new(1, 1, "x"), Draw::new(1, 0, "y")];
         for other in other {
-            let equal = (0..1000).filter(|at| draw.uniform(*at) == other.uniform(*at)).count();
+            let equal = (0..1000)
+                .filter(|at| draw.uniform(*at) == other.uniform(*at))
+                .count();
             assert!(equal < 5, "{equal}");
         }
     }

@@ -49,7 +49,12 @@ impl Method for Karcher {
         FirstPass::None
     }
 
-    fn rule(&self, _: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        _: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let (steps, tolerance) = (settings.number("max_iter")? as usize, settings.number("tol")?);
         Ok(Box::new(MeasuredSum {
             of: Of::Models,
@@ -65,7 +70,10 @@ fn coefficients(gram: &Gram, steps: usize, tolerance: f64) -> Vec<f64> {
         return vec![0.0; gram.models()];
     };
     let share = 1.0 / with_direction.len() as f64;
-    let units: Vec<Point> = with_direction.iter().map(|index| Point::unit(gram, *index)).collect();
+    let units: Vec<Point> = with_direction
+        .iter()
+        .map(|index| Point::unit(gram, *index))
+        .collect();
     let mut point = Point::zero(gram);
     for unit in &units {
         point.add(share, unit);

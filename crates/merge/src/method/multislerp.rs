@@ -56,7 +56,12 @@ impl Method for MultiSlerp {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let mut weights = settings.model_numbers("weight", tensor)?;
         if settings.flag("normalize_weights")? {
             weights = normalise(&weights).ok_or("the weights sum to zero and cannot be normalised")?;
@@ -67,7 +72,11 @@ impl Method for MultiSlerp {
             of: if has_base { Of::TaskVectors } else { Of::Models },
             coefficients: move |gram: &Gram| {
                 let models = coefficients(gram, &weights, epsilon)?;
-                let base = if has_base { 1.0 - models.iter().sum::<f64>() } else { 0.0 };
+                let base = if has_base {
+                    1.0 - models.iter().sum::<f64>()
+                } else {
+                    0.0
+                };
                 Ok((base, models))
             },
         }))
@@ -97,8 +106,18 @@ fn coefficients(gram: &Gram, weights: &[f64], epsilon: f64) -> Result<Vec<f64>, 
         tangent.add(-weight * unit.dot(&mean, gram), &mean);
     }
     // A tangent shorter than this is none.
-    let mut point = if tangent.norm(gram) < epsilon { mean } else { mean.walk(&tangent, gram) };
+    let mut point = if tangent.norm(gram) < epsilon {
+        mean
+    } else {
+        mean.walk(&tangent, gram)
+    };
     let lengths = gram.squared_norms();
-    point.scale(lengths.iter().zip(weights).map(|(square, weight)| weight * square.sqrt()).sum());
+    point.scale(
+        lengths
+            .iter()
+            .zip(weights)
+            .map(|(square, weight)| weight * square.sqrt())
+            .sum(),
+    );
     Ok(point.0)
 }

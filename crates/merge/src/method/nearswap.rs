@@ -40,7 +40,12 @@ impl Method for NearSwap {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let t = settings.tensor_number("t", tensor)?;
         Ok(Box::new(Near { t }))
     }
@@ -59,7 +64,11 @@ impl Rule for Near {
         for ((out, base), other) in out.iter_mut().zip(chunk.base()).zip(chunk.model(0)) {
             let (base, other) = (f64::from(*base), f64::from(*other));
             let distance = (base - other).abs();
-            let alpha = if distance > 0.0 { (self.t / distance).clamp(0.0, 1.0) } else { 1.0 };
+            let alpha = if distance > 0.0 {
+                (self.t / distance).clamp(0.0, 1.0)
+            } else {
+                1.0
+            };
             *out = alpha * other + (1.0 - alpha) * base;
         }
     }

@@ -2,15 +2,16 @@
 //!
 //! t = w₁/(w₀ + w₁) (½ if the weights cancel), and x = [sin((1−t)Ω)·x₀ + sin(tΩ)·x₁] / sin Ω, linear where sin Ω < 1e-8. The xₜ are
 //! the models' tensors, or with a base their differences from it (then θ₀ is added). Angles are those of the whole tensors, or
-//! with `nuslerp_flatten: false` of each column, with `nuslerp_row_wise: true` beside it of each row.
+//! with `nuslerp_flatten: false` of each row (along the last dimension), with `nuslerp_row_wise: true` beside it of each column (along
+//! the first), which is what mergekit means by that word.
 
 use std::sync::OnceLock;
 
 use super::measured_sum::MeasuredSum;
 use super::sphere::{Parallel, slerp};
 use super::{
-    BaseUse, Chunk, Default, FirstPass, Kind, Measure, Measured, Method, Of, Parameter, Rule, Scope, Settings,
-    Statistics, Step, TensorPlace,
+    BaseUse, Chunk, Default, FirstPass, Kind, Measure, Measured, Method, Of, Parameter, Rule, Scope,
+    Settings, Statistics, Step, TensorPlace,
 };
 use crate::statistics::Gram;
 
@@ -43,14 +44,14 @@ impl Method for NuSlerp {
                 scope: Scope::Merge,
                 kind: Kind::Flag,
                 default: Some(Default::Flag(true)),
-                summary: "one angle a tensor; else one a column or row",
+                summary: "one angle a tensor; else one a row or column",
             },
             Parameter {
                 name: "nuslerp_row_wise",
                 scope: Scope::Merge,
                 kind: Kind::Flag,
                 default: Some(Default::Flag(false)),
-                summary: "without nuslerp_flatten: one angle a row instead of one a column",
+                summary: "without nuslerp_flatten: vectors along the first dimension instead of the last",
             },
         ]
     }
@@ -59,10 +60,19 @@ impl Method for NuSlerp {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let weights = settings.model_numbers("weight", tensor)?;
         let total: f64 = weights.iter().sum();
-        let t = if total.abs() < 1e-6 { 0.5 } else { weights[1] / total };
+        let t = if total.abs() < 1e-6 {
+            0.5
+        } else {
+            weights[1] / total
+        };
         let has_base = settings.has_base();
         if settings.flag("nuslerp_flatten")? || tensor.shape.len() < 2 {
             return Ok(Box::new(MeasuredSum {
@@ -74,7 +84,7 @@ impl Method for NuSlerp {
                 },
             }));
         }
-        if settings.flag("nuslerp_row_wise")? {
+        if !settings.flag("nuslerp_row_wise")? {
             let row = tensor.row();
             return Ok(Box::new(ByRow { t, row }));
         }
@@ -92,14 +102,20 @@ fn pairs<'a>(chunk: &Chunk<'a>) -> impl Iterator<Item = (f64, f64, f64)> + use<'
     let both = chunk.model(0).iter().zip(chunk.model(1)).enumerate();
     both.map(move |(at, (first, second))| match base.get(at) {
         // Differences in `f32`, as everywhere.
-        Some(base) => (f64::from(first - base), f64::from(second - base), f64::from(*base)),
+        Some(base) => (
+            f64::from(first - base),
+            f64::from(second - base),
+            f64::from(*base),
+        ),
         None => (f64::from(*first), f64::from(*second), 0.0),
     })
 }
 
 /// Inner products of two vectors.
 fn products(pairs: impl Iterator<Item = (f64, f64, f64)>) -> Gram {
-    let sums = pairs.fold([0.0; 3], |[aa, ab, bb], (a, b, _)| [aa + a * a, ab + a * b, bb + b * b]);
+    let sums = pairs.fold([0.0; 3], |[aa, ab, bb], (a, b, _)| {
+        [aa + a * a, ab + a * b, bb + b * b]
+    });
     Gram::from_packed(2, sums.to_vec())
 }
 

@@ -38,7 +38,12 @@ impl Method for Passthrough {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         Ok(Box::new(WeightedSum {
             base: 0.0,
             models: settings.model_numbers("scale", tensor)?,

@@ -66,7 +66,12 @@ impl Method for Ram {
         FirstPass::None
     }
 
-    fn rule(&self, _: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        _: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let compensation = match self.compensates {
             true => Some((settings.number("r")?, settings.number("alpha")?)),
             false => None,
@@ -103,7 +108,11 @@ impl Touched {
             (Some((r, alpha)), [Measured::Counts(counts)]) => counts
                 .chunks_exact(2)
                 .map(|pair| {
-                    let ratio = if pair[1] > 0 { pair[0] as f64 / pair[1] as f64 } else { 0.0 };
+                    let ratio = if pair[1] > 0 {
+                        pair[0] as f64 / pair[1] as f64
+                    } else {
+                        0.0
+                    };
                     1.0 + r * ratio.clamp(0.0, alpha)
                 })
                 .collect(),

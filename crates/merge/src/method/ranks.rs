@@ -120,7 +120,9 @@ impl Ranks {
                     }
                 };
                 let exact: Vec<Found> = uppers.iter().enumerate().map(find).collect();
-                let has_ties = exact.iter().any(|found| 0 < found.quota && found.quota < found.equal);
+                let has_ties = exact
+                    .iter()
+                    .any(|found| 0 < found.quota && found.quota < found.equal);
                 let _ = self.exact.set(exact);
                 if has_ties && !self.only_values {
                     let chunks = self.elements.div_ceil(CHUNK);
@@ -130,9 +132,12 @@ impl Ranks {
             _ => {
                 let chunks = self.elements.div_ceil(CHUNK);
                 let sums = |index: usize| {
-                    let mut sum = 0;
                     let of = counts(2)[index * chunks..][..chunks].iter();
-                    of.map(|count| std::mem::replace(&mut sum, sum + count)).collect()
+                    let before = of.scan(0, |sum, count| {
+                        *sum += count;
+                        Some(*sum - count)
+                    });
+                    before.collect()
                 };
                 let _ = self.before.set((0..self.cuts.len()).map(sums).collect());
             }
@@ -171,7 +176,13 @@ impl Ranks {
     }
 
     /// Says of each element of the chunk that begins at `start` whether it belongs to cut number `index`.
-    pub(super) fn belongs(&self, index: usize, start: usize, values: &[f32], mut say: impl FnMut(usize, bool)) {
+    pub(super) fn belongs(
+        &self,
+        index: usize,
+        start: usize,
+        values: &[f32],
+        mut say: impl FnMut(usize, bool),
+    ) {
         let k = self.cuts[index].k;
         if k == 0 || k >= self.elements {
             (0..values.len()).for_each(|at| say(at, k > 0));
@@ -192,7 +203,11 @@ impl Ranks {
         !self.only_values && self.cuts.iter().all(|cut| cut.k == 0 || cut.k >= self.elements)
     }
 
-    fn of<'a>(&'a self, vector: usize, found: &'a OnceLock<Vec<Found>>) -> impl Iterator<Item = (usize, Found)> + 'a {
+    fn of<'a>(
+        &'a self,
+        vector: usize,
+        found: &'a OnceLock<Vec<Found>>,
+    ) -> impl Iterator<Item = (usize, Found)> + 'a {
         let found = found.get().map_or(&[][..], Vec::as_slice);
         let cuts = self.cuts.iter().zip(found).enumerate();
         cuts.filter(move |(_, (cut, _))| cut.vector == vector)
@@ -235,7 +250,9 @@ mod tests {
         }
         let mut all = vec![false; values.len()];
         for (chunk, values) in values.chunks(CHUNK).enumerate() {
-            ranks.belongs(0, chunk * CHUNK, values, |at, belongs| all[chunk * CHUNK + at] = belongs);
+            ranks.belongs(0, chunk * CHUNK, values, |at, belongs| {
+                all[chunk * CHUNK + at] = belongs
+            });
         }
         all
     }
@@ -245,7 +262,12 @@ mod tests {
         let mut order: Vec<usize> = (0..values.len()).collect();
         order.sort_by_key(|at| (std::cmp::Reverse(key(values[*at])), *at));
         for (rank, at) in order.into_iter().enumerate() {
-            assert_eq!(belongs[at], rank < k, "rank {rank} of {} with k = {k}", values.len());
+            assert_eq!(
+                belongs[at],
+                rank < k,
+                "rank {rank} of {} with k = {k}",
+                values.len()
+            );
         }
     }
 

@@ -39,7 +39,12 @@ impl Method for Sce {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let share = settings.tensor_number("select_topk", tensor)?;
         if !(0.0..=1.0).contains(&share) {
             return Err(format!("\"select_topk\" is {share}, not in 0..=1"));
@@ -74,7 +79,14 @@ impl Selected {
 fn unselected(chunk: &Chunk<'_>) -> Vec<Vec<f32>> {
     let difference = |(x, base): (&f32, &f32)| x - base;
     (0..chunk.models())
-        .map(|model| chunk.model(model).iter().zip(chunk.base()).map(difference).collect())
+        .map(|model| {
+            chunk
+                .model(model)
+                .iter()
+                .zip(chunk.base())
+                .map(difference)
+                .collect()
+        })
         .collect()
 }
 
@@ -95,7 +107,9 @@ impl Rule for Selected {
         if matches!(found.last(), Some(Measured::Sums(_))) {
             return Ok(Step::Combine);
         }
-        Ok(Step::Measure(self.ranks.next(found).unwrap_or(Measure::Sums(self.models))))
+        Ok(Step::Measure(
+            self.ranks.next(found).unwrap_or(Measure::Sums(self.models)),
+        ))
     }
 
     fn passes(&self) -> usize {
@@ -125,7 +139,13 @@ impl Rule for Selected {
         let total: f64 = squares.iter().sum();
         let weights: Vec<f64> = squares
             .iter()
-            .map(|square| if total > 0.0 { square / total } else { 1.0 / self.models as f64 })
+            .map(|square| {
+                if total > 0.0 {
+                    square / total
+                } else {
+                    1.0 / self.models as f64
+                }
+            })
             .collect();
         let deltas = self.deltas(chunk);
         for (at, (out, base)) in out.iter_mut().zip(chunk.base()).enumerate() {

@@ -96,8 +96,14 @@ impl<'a> Settings<'a> {
 
     /// A number of the whole merge at one tensor.
     pub fn tensor_number(&self, name: &str, tensor: &TensorPlace) -> Result<f64, String> {
-        let written = self.merge.get(name).and_then(|value| value.at(&tensor.name, tensor.depth));
-        match written.map(|scalar| scalar.into_owned()).or_else(|| self.default(name)) {
+        let written = self
+            .merge
+            .get(name)
+            .and_then(|value| value.at(&tensor.name, tensor.depth));
+        match written
+            .map(|scalar| scalar.into_owned())
+            .or_else(|| self.default(name))
+        {
             Some(Scalar::Number(number)) => Ok(number),
             Some(_) => Err(format!("{name:?} is not a number")),
             None => Err(format!("{name:?} has no value here: add a case without a filter")),

@@ -45,7 +45,12 @@ impl Method for Slerp {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let t = settings.tensor_number("t", tensor)?;
         Ok(Box::new(MeasuredSum {
             of: Of::Models,

@@ -53,7 +53,11 @@ impl Vote {
     pub(super) const WORDS: &'static [&'static str] = &["plain", "weighted"];
 
     pub(super) fn from_word(word: Option<&str>) -> Vote {
-        if word == Some("weighted") { Vote::Weighted } else { Vote::Plain }
+        if word == Some("weighted") {
+            Vote::Weighted
+        } else {
+            Vote::Plain
+        }
     }
 }
 
@@ -101,7 +105,8 @@ impl<S: Sparsify> Rule for Sparse<S> {
 
     fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
         for (model, delta) in Self::deltas(chunk).chunks_exact(chunk.len).enumerate() {
-            self.sparsify.count(found.len(), model, chunk.start, delta, counts);
+            self.sparsify
+                .count(found.len(), model, chunk.start, delta, counts);
         }
     }
 
@@ -127,7 +132,11 @@ impl<S> Sparse<S> {
     /// θ₀ + λ Σ wₜδ̂ₜ (/ Σ wₜ).
     fn add_all(&self, deltas: &[f32], chunk: &Chunk<'_>, out: &mut [f64]) {
         let total: f64 = self.weights.iter().sum();
-        let divisor = if self.normalize && total.abs() >= SMALLEST { total } else { 1.0 };
+        let divisor = if self.normalize && total.abs() >= SMALLEST {
+            total
+        } else {
+            1.0
+        };
         let factor = self.lambda / divisor;
         for (out, base) in out.iter_mut().zip(chunk.base()) {
             *out = f64::from(*base);
@@ -156,16 +165,28 @@ impl<S> Sparse<S> {
         let (mut sums, mut shares) = (vec![0.0f64; chunk.len], vec![0.0f64; chunk.len]);
         for (delta, weight) in &models {
             // In mergekit the sign is that of wₜδ̂ₜ.
-            let turn = if vote == Vote::Weighted && *weight < 0.0 { -1.0 } else { 1.0 };
+            let turn = if vote == Vote::Weighted && *weight < 0.0 {
+                -1.0
+            } else {
+                1.0
+            };
             for (((sum, share), votes), delta) in sums.iter_mut().zip(&mut shares).zip(&votes).zip(*delta) {
                 let delta = f64::from(*delta);
-                let is_elected = if *votes >= 0.0 { turn * delta > 0.0 } else { turn * delta < 0.0 };
+                let is_elected = if *votes >= 0.0 {
+                    turn * delta > 0.0
+                } else {
+                    turn * delta < 0.0
+                };
                 *sum += if is_elected { weight * delta } else { 0.0 };
                 *share += if is_elected { *weight } else { 0.0 };
             }
         }
         for (((out, base), sum), share) in out.iter_mut().zip(chunk.base()).zip(&sums).zip(&shares) {
-            let divisor = if self.normalize && share.abs() >= SMALLEST { *share } else { 1.0 };
+            let divisor = if self.normalize && share.abs() >= SMALLEST {
+                *share
+            } else {
+                1.0
+            };
             *out = f64::from(*base) + self.lambda * sum / divisor;
         }
     }

@@ -95,7 +95,10 @@ mod tests {
         let half = 0.5f64.sqrt();
         for (t, expected) in [(0.0, [1.0, 0.0]), (0.5, [half, half]), (1.0, [0.0, 1.0])] {
             let found = slerp(&gram, t, &Parallel::Cosine(0.9995));
-            assert!((found[0] - expected[0]).abs() < 1e-15 && (found[1] - expected[1]).abs() < 1e-15, "{found:?}");
+            assert!(
+                (found[0] - expected[0]).abs() < 1e-15 && (found[1] - expected[1]).abs() < 1e-15,
+                "{found:?}"
+            );
         }
         let parallel = Gram::from_packed(2, vec![1.0, 2.0, 4.0]);
         assert_eq!(slerp(&parallel, 0.25, &Parallel::Cosine(0.9995)), [0.75, 0.25]);

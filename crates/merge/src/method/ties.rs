@@ -9,8 +9,8 @@
 use super::ranks::{Cut, Ranks};
 use super::sparse::{Sparse, Sparsify, Vote};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
-    TensorPlace,
+    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
+    Statistics, TensorPlace,
 };
 
 pub(crate) struct Ties;
@@ -48,7 +48,12 @@ impl Method for Ties {
         FirstPass::None
     }
 
-    fn rule(&self, tensor: &TensorPlace, settings: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {
+    fn rule(
+        &self,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+        _: &Statistics,
+    ) -> Result<Box<dyn Rule>, String> {
         let densities = settings.model_shares("density", tensor)?;
         Ok(Box::new(Sparse {
             sparsify: Largest::new(&densities, tensor.elements()),

@@ -103,7 +103,7 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
     let matched = check_models(lender, &inputs, &lead, &mut warnings)?;
     let (tensors, layout) = lay_out(spec, options, &inputs, &lead, &matched)?;
     let configuration = output_files::configuration(lead.configuration(), spec.output_type(), &tensors);
-    let footprint = footprint(&tensors, &inputs, uses_base);
+    let footprint = footprint(&tensors, &inputs);
     let mut plan = MergePlan {
         spec: spec.clone(),
         options: options.clone(),
@@ -137,7 +137,9 @@ fn put_first(
     base: Option<&(String, Source)>,
 ) {
     let Some(base) = base else { return };
-    let listed = inputs.iter().position(|(_, source)| source.reference() == base.1.reference());
+    let listed = inputs
+        .iter()
+        .position(|(_, source)| source.reference() == base.1.reference());
     let (first, own) = match listed {
         Some(at) => (inputs.remove(at), parameters.remove(at)),
         None => (base.clone(), BTreeMap::new()),
@@ -255,7 +257,7 @@ fn lay_out(
     Ok((tensors, layout))
 }
 
-fn footprint(tensors: &[Work], inputs: &[(String, Source)], uses_base: bool) -> Footprint {
+fn footprint(tensors: &[Work], inputs: &[(String, Source)]) -> Footprint {
     let merged = || tensors.iter().filter(|tensor| tensor.copied_from.is_none());
     let of_input = |input: usize| {
         let widths =

@@ -56,7 +56,7 @@ impl MergePlan {
             bytes_to_write: self.layout.total_bytes(),
             passes: self.footprint.passes as u32
                 + u32::from(self.method.first_pass(&self.settings()) == FirstPass::Gram),
-            memory: sizing.map_or(0, |sizing| sizing.bytes),
+            memory: sizing.map_or(0, |sizing| sizing.bytes + sizing.hold),
             workers: sizing.map_or(0, |sizing| sizing.workers),
             block_elements: sizing.map_or(0, |sizing| sizing.block),
             warnings: self.warnings.clone(),

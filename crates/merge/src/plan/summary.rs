@@ -26,7 +26,7 @@ pub struct PlanSummary {
     /// How often the inputs are read at most: once more if the method must know them all before it combines the first, and
     /// once for each measurement of a tensor that cannot be held in memory meanwhile.
     pub passes: u32,
-    /// Bytes that all block buffers together will take.
+    /// Bytes that all block buffers together will take at most, with what is held of a tensor between two passes over it.
     pub memory: u64,
     /// Threads that move blocks.
     pub workers: usize,
