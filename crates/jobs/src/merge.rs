@@ -33,7 +33,7 @@ pub struct Merge;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeSettings {
-    /// The method: `linear`, `task_arithmetic`, `metagpt`.
+    /// The method: one of mergekit's (`linear`, `task_arithmetic`, `ties`, `dare_ties`, `slerp`, …), or `metagpt`.
     pub merge_method: String,
     /// The model the others were fine-tuned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -230,7 +230,7 @@ impl TypedJob for Merge {
     const KIND: &'static str = "merge";
     const VERSION: u32 = MERGE_VERSION;
     const SUMMARY: &'static str =
-        "Merges models into one (linear, task_arithmetic, metagpt), streaming, in mergekit's words";
+        "Merges models into one by mergekit's methods and metagpt, streaming, in mergekit's words";
     const EXAMPLE: &'static str = "\
 - id: merged
   job: merge

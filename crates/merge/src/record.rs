@@ -232,12 +232,18 @@ impl MergePlan {
 
     /// Coefficient of the base, of each model, and by part where they differ.
     fn coefficients(&self, made: &[Made]) -> (f64, Vec<f64>, Vec<PartRecord>) {
+        // Where the result is no weighted sum of the models, what stands for a coefficient is the weight in the formula.
+        let settings = self.settings();
+        let first = self.tensors.iter().find(|tensor| tensor.copied_from.is_none());
+        let weights = first
+            .and_then(|tensor| settings.model_numbers("weight", &tensor.place).ok())
+            .map(|weights| (1.0, weights));
         let merged: Vec<(&str, &str, u64, f64, &Vec<f64>)> = self
             .tensors
             .iter()
             .zip(made)
             .filter_map(|(tensor, made)| {
-                let (base, models) = made.coefficients.as_ref()?;
+                let (base, models) = made.coefficients.as_ref().or(weights.as_ref())?;
                 let elements = tensor.spec.elements() as u64;
                 Some((
                     tensor.place.group(),

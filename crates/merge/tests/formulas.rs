@@ -285,3 +285,111 @@ fn scopes_and_gradients_differ_by_layer() {
     let mean = by_formula(&models, DType::F32, |x| 0.25 * x[1] + 0.75 * x[2]);
     assert!(out["model.norm.weight"].bytes == mean["model.norm.weight"].bytes);
 }
+
+/// A base of zeros and task vectors of one tensor.
+fn around_zero(task_vectors: &[Vec<f32>]) -> Bench {
+    let count = task_vectors[0].len();
+    let small = |values: &[f32]| model([("x", Tensor::new(DType::F32, &[count / 50, 50], values))]);
+    let models: Vec<Model> = std::iter::once(small(&vec![0.0; count]))
+        .chain(task_vectors.iter().map(|values| small(values)))
+        .collect();
+    Bench::new(&models)
+}
+
+fn merged(bench: &Bench, method: &str, weights: &[f64], parameters: &str) -> Vec<f32> {
+    let document = document(method, weights.len(), weights, parameters, "");
+    let (out, _) = bench.merge(&document, &options()).unwrap();
+    read(&out)["x"].values()
+}
+
+/// TIES as in the paper: the sign is elected before the weights count, over the exactly ⌊density·n⌋ largest elements.
+#[test]
+fn ties_elects_before_it_weights() {
+    let a = support::random(1, 5000);
+    let b = support::random(2, 5000);
+    let bench = around_zero(&[a.clone(), b.clone()]);
+    let found = merged(&bench, "ties", &[0.1, 0.9], "density: 0.3, lambda: 2.0");
+    let trimmed = |values: &[f32]| {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|x, y| values[*y].abs().total_cmp(&values[*x].abs()));
+        let mut kept = vec![0.0f64; values.len()];
+        for at in &order[..1500] {
+            kept[*at] = f64::from(values[*at]);
+        }
+        kept
+    };
+    for (at, (a, b)) in trimmed(&a).into_iter().zip(trimmed(&b)).enumerate() {
+        let sign = if a + b >= 0.0 { 1.0 } else { -1.0 };
+        let parts = [(0.1, a), (0.9, b)].into_iter().filter(|(_, x)| x * sign > 0.0);
+        let (sum, share) = parts.fold((0.0, 0.0), |(sum, share), (w, x)| (sum + w * x, share + w));
+        let expected = if share > 0.0 { 2.0 * sum / share } else { 0.0 };
+        assert!(
+            (f64::from(found[at]) - expected).abs() < 1e-6,
+            "{at}: {} {expected}",
+            found[at]
+        );
+    }
+}
+
+/// DARE and DELLA keep the expectation: what is kept is divided by the probability that it was.
+#[test]
+fn dropped_elements_are_made_up_for() {
+    let count = 200_000;
+    let values: Vec<f32> = support::random(3, count).iter().map(|x| 1.0 + 0.1 * x).collect();
+    let total: f64 = values.iter().map(|x| f64::from(*x)).sum();
+    let bench = around_zero(std::slice::from_ref(&values));
+    for (method, parameters, density) in [
+        ("dare_linear", "density: 0.4, seed: 1", 0.4),
+        ("dare_ties", "density: 0.7, seed: 2", 0.7),
+        ("dare_linear", "density: 0.4, rescale: l1", 0.4),
+        ("della_linear", "density: 0.5, epsilon: 0.3, seed: 3", 0.5),
+        ("della", "density: 0.5, epsilon: 0.3, normalize: false", 0.5),
+    ] {
+        let found = merged(&bench, method, &[1.0], parameters);
+        let kept = found.iter().filter(|x| **x != 0.0).count() as f64 / count as f64;
+        let sum: f64 = found.iter().map(|x| f64::from(*x)).sum();
+        // Five standard deviations of a share of Bernoulli draws; rescaling by 1/p adds at most a factor of √(1/p).
+        let deviation = 5.0 * (density * (1.0 - density) / count as f64).sqrt();
+        assert!(
+            (kept - density).abs() < deviation,
+            "{method} {parameters}: {kept} are kept"
+        );
+        assert!(
+            (sum / total - 1.0).abs() < 4.0 * deviation / density,
+            "{method} {parameters}: {}",
+            sum / total
+        );
+    }
+    let plain = merged(&bench, "dare_linear", &[1.0], "density: 0.4, rescale: none");
+    assert!(
+        plain
+            .iter()
+            .zip(&values)
+            .all(|(x, value)| *x == 0.0 || x == value)
+    );
+    let (one, other) = (
+        merged(&bench, "dare_linear", &[1.0], "density: 0.4, seed: 1"),
+        merged(&bench, "dare_linear", &[1.0], "density: 0.4, seed: 2"),
+    );
+    assert!(one != other, "another seed, another mask");
+}
+
+/// DELLA keeps the largest of a row most likely.
+#[test]
+fn della_prefers_the_large() {
+    let count = 100_000;
+    let values: Vec<f32> = (0..count).map(|at| 1.0 + (at % 50) as f32).collect();
+    let bench = around_zero(&[values]);
+    let found = merged(&bench, "della_linear", &[1.0], "density: 0.5, epsilon: 0.4");
+    let kept = |column: usize| {
+        let column = found.iter().skip(column).step_by(50);
+        column.filter(|x| **x != 0.0).count() as f64 / (count / 50) as f64
+    };
+    for (column, probability) in [(0, 0.1), (49, 0.9)] {
+        assert!(
+            (kept(column) - probability).abs() < 0.04,
+            "{column}: {}",
+            kept(column)
+        );
+    }
+}

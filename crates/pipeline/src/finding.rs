@@ -161,7 +161,8 @@ pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'
         let lower = candidate.to_lowercase();
         let distance = strsim::damerau_levenshtein(&written_lower, &lower);
         let longest = written.chars().count().max(candidate.chars().count());
-        let part = written.len() >= 3 && (lower.contains(&written_lower) || written_lower.contains(&lower));
+        let part = written.len().min(lower.len()) >= 3
+            && (lower.contains(&written_lower) || written_lower.contains(&lower));
         let near = distance <= (longest / 3).max(1) || part;
         // Of equally near ones the first in the given order, so that the answer never changes.
         if near && best.is_none_or(|(least, _)| distance < least) {

@@ -16,7 +16,7 @@ use super::tree::Node;
 #[derive(Clone, Debug, PartialEq, serde::Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct MergeSpec {
-    /// The method: `linear`, `task_arithmetic`, `metagpt`.
+    /// The method: one of mergekit's, or `metagpt`.
     pub merge_method: String,
     /// The model the others were fine-tuned from: path or address of a model directory or artifact.
     #[serde(skip_serializing_if = "Option::is_none")]

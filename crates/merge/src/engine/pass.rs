@@ -8,7 +8,7 @@ use tributary_tensorfile::{DType, TensorInfo, TensorSpec, from_f32, to_f32};
 use super::Output;
 use super::block::Cut;
 use super::buffers::{Buffers, Footprint, Ledger, Sizing};
-use super::queue::{Claim, Job, Made, Open, Queue};
+use super::queue::{Claim, Job, Made, Open, Pool, Queue};
 use super::tally::Share;
 use crate::error::{MergeError, Result};
 use crate::kernel::{CHUNK, GramSum, Term, count_beyond, round_to_f32, weighted_sum};
@@ -188,7 +188,7 @@ impl Worker<'_> {
         let range = job.cut.block(claim.block);
         let share = match (tensor.copied_from, job.rule) {
             (Some(input), _) => self.copy(tensor, input, range).map(|()| Share::Counts),
-            (None, Some(rule)) => self.merge(tensor, rule, open, claim.block, &job.cut),
+            (None, Some(rule)) => self.merge(tensor, rule, open, (claim.block, &job.cut), &queue.pool),
             (None, None) => Err(MergeError::Internal(format!(
                 "tensor {} has no rule",
                 tensor.spec.name
@@ -224,8 +224,8 @@ impl Worker<'_> {
         tensor: &Work,
         rule: &dyn Rule,
         open: &Open,
-        block: usize,
-        cut: &Cut,
+        (block, cut): (usize, &Cut),
+        pool: &Pool,
     ) -> Result<Share> {
         let range = cut.block(block);
         let needed = self.needed(tensor, open);
@@ -233,9 +233,9 @@ impl Worker<'_> {
         match held {
             Some(slot) if slot.get().is_some() => {}
             Some(slot) => {
-                let mut inputs = vec![Box::default(); self.pass.inputs.len()];
+                let mut inputs = vec![Vec::new(); self.pass.inputs.len()];
                 for (input, info) in &needed {
-                    let mut bytes = vec![0; range.len() * info.dtype.size()].into_boxed_slice();
+                    let mut bytes = pool.take(range.len() * info.dtype.size());
                     self.load(tensor, *input, info, range.start, &mut bytes)?;
                     inputs[*input] = bytes;
                 }
@@ -272,7 +272,7 @@ impl Worker<'_> {
             let len = cut.chunk.min(range.end - at);
             for (input, info) in &needed {
                 let width = info.dtype.size();
-                let bytes = held.map_or(&*self.buffers.inputs[*input], |held| &*held[*input]);
+                let bytes = held.map_or(&*self.buffers.inputs[*input], |held| held[*input].as_slice());
                 let bytes = &bytes[(at - range.start) * width..(at - range.start + len) * width];
                 let values = &mut self.scratch.values[*input][..len];
                 to_f32(info.dtype, bytes, values).map_err(|error| MergeError::Internal(error.to_string()))?;

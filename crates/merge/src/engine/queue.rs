@@ -53,8 +53,33 @@ pub(super) struct Open {
 
 /// The inputs' bytes of a whole tensor, block by block, filled by the first pass.
 pub(super) struct Held {
-    pub(super) blocks: Vec<OnceLock<Vec<Box<[u8]>>>>,
+    pub(super) blocks: Vec<OnceLock<Vec<Vec<u8>>>>,
     bytes: u64,
+    pool: Arc<Pool>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let buffers = self.blocks.drain(..).filter_map(OnceLock::into_inner).flatten();
+        self.pool.lock().extend(buffers);
+    }
+}
+
+/// Buffers of blocks that are held no more: taking one costs far less than new memory does.
+#[derive(Default)]
+pub(super) struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A buffer of `len` bytes of any content.
+    pub(super) fn take(&self, len: usize) -> Vec<u8> {
+        let mut buffer = self.lock().pop().unwrap_or_default();
+        buffer.resize(len, 0);
+        buffer
+    }
 }
 
 pub(super) struct Claim {
@@ -88,6 +113,7 @@ pub(super) struct Queue<'a> {
     most_open: usize,
     hold: u64,
     ledger: &'a Ledger,
+    pub(super) pool: Arc<Pool>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -115,6 +141,7 @@ impl<'a> Queue<'a> {
             most_open: most_open.max(1),
             hold,
             ledger,
+            pool: Arc::default(),
             state: Mutex::new(state),
             wake: Condvar::new(),
         }
@@ -220,6 +247,7 @@ impl<'a> Queue<'a> {
             Arc::new(Held {
                 blocks: (0..job.cut.blocks()).map(|_| OnceLock::new()).collect(),
                 bytes: job.bytes,
+                pool: Arc::clone(&self.pool),
             })
         });
         let at = state.open.len();

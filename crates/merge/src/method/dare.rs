@@ -11,6 +11,7 @@ use super::{
     BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
     Statistics, TensorPlace,
 };
+use crate::kernel::vectorised;
 
 /// `dare_linear`, and `dare_ties` with an election.
 pub(crate) struct Dare {
@@ -134,9 +135,14 @@ impl Sparsify for Random {
             }
             _ => 1.0,
         };
-        for (at, delta) in delta.iter_mut().enumerate() {
-            let keeps = mask.draw.uniform(start + at) < mask.density;
-            *delta = if keeps { *delta * factor } else { 0.0 };
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (at, delta) in delta.iter_mut().enumerate() {
+                    let keeps = mask.draw.uniform(start + at) < mask.density;
+                    *delta = if keeps { *delta * factor } else { 0.0 };
+                }
+            },
+        );
     }
 }

@@ -23,6 +23,7 @@ impl Draw {
     }
 
     /// Uniform in [0, 1) with 24 bits.
+    #[inline(always)]
     pub(super) fn uniform(self, element: usize) -> f32 {
         // SplitMix64, counted by the element.
         let mut z = self

@@ -9,7 +9,7 @@
 use std::sync::OnceLock;
 
 use super::{Measure, Measured};
-use crate::kernel::CHUNK;
+use crate::kernel::{CHUNK, vectorised};
 
 const UPPER: usize = 1 << 16;
 const LOWER: usize = 1 << 15;
@@ -47,6 +47,7 @@ struct Found {
 }
 
 /// The order of magnitudes as integers.
+#[inline(always)]
 pub(super) fn key(value: f32) -> u32 {
     value.to_bits() & 0x7fff_ffff
 }
@@ -197,6 +198,38 @@ impl Ranks {
             say(at, key > found.bits || (is_tied && left > 0));
             left = left.saturating_sub(u64::from(is_tied));
         }
+    }
+
+    /// Sets the elements of the chunk that begins at `start` to zero that do not belong to cut number `index`.
+    pub(super) fn keep(&self, index: usize, start: usize, values: &mut [f32]) {
+        let k = self.cuts[index].k;
+        let found = self.exact.get().map(|exact| exact[index]).unwrap_or_default();
+        let before = self.before.get().map_or(0, |before| before[index][start / CHUNK]);
+        let left = found.quota.saturating_sub(before);
+        // Almost everywhere either all that are tied belong, or none.
+        let least = match () {
+            () if k >= self.elements => 0,
+            () if k == 0 => u32::MAX,
+            () if left >= values.len() as u64 || found.quota == found.equal => found.bits,
+            () if left == 0 => found.bits + 1,
+            () => {
+                let all = values.to_vec();
+                return self.belongs(index, start, &all, |at, belongs| {
+                    if !belongs {
+                        values[at] = 0.0;
+                    }
+                });
+            }
+        };
+        vectorised(
+            #[inline(always)]
+            || {
+                for value in values.iter_mut() {
+                    let kept = if key(*value) >= least { u32::MAX } else { 0 };
+                    *value = f32::from_bits(value.to_bits() & kept);
+                }
+            },
+        );
     }
 
     fn is_trivial(&self) -> bool {

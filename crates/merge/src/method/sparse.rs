@@ -4,6 +4,7 @@
 //! vote on a sign ([`Vote`]). Differences in `f32`, sums in `f64`, one rounding at the end.
 
 use super::{Chunk, Measure, Measured, Rule, Step};
+use crate::kernel::vectorised;
 
 /// What is dropped of a task vector.
 pub(super) trait Sparsify: Send + Sync {
@@ -122,14 +123,21 @@ impl<S: Sparsify> Rule for Sparse<S> {
             self.sparsify.apply(found, model, chunk.start, delta);
         }
         match self.vote {
-            None => self.add_all(&deltas, chunk, out),
-            Some(vote) => self.add_elected(vote, &deltas, chunk, out),
+            None => vectorised(
+                #[inline(always)]
+                || self.add_all(&deltas, chunk, out),
+            ),
+            Some(vote) => vectorised(
+                #[inline(always)]
+                || self.add_elected(vote, &deltas, chunk, out),
+            ),
         }
     }
 }
 
 impl<S> Sparse<S> {
     /// θ₀ + λ Σ wₜδ̂ₜ (/ Σ wₜ).
+    #[inline(always)]
     fn add_all(&self, deltas: &[f32], chunk: &Chunk<'_>, out: &mut [f64]) {
         let total: f64 = self.weights.iter().sum();
         let divisor = if self.normalize && total.abs() >= SMALLEST {
@@ -150,6 +158,7 @@ impl<S> Sparse<S> {
     }
 
     /// θ₀ + λ Σ wₜδ̂ₜ (/ Σ wₜ) over the models whose δ̂ₜ has the elected sign; a sum of zero elects the plus.
+    #[inline(always)]
     fn add_elected(&self, vote: Vote, deltas: &[f32], chunk: &Chunk<'_>, out: &mut [f64]) {
         let models: Vec<(&[f32], f64)> = deltas
             .chunks_exact(chunk.len)
@@ -162,6 +171,10 @@ impl<S> Sparse<S> {
                 *votes += weight * f64::from(*delta);
             }
         }
+        // +1 or −1 where the models elected plus or minus.
+        for votes in &mut votes {
+            *votes = if *votes >= 0.0 { 1.0 } else { -1.0 };
+        }
         let (mut sums, mut shares) = (vec![0.0f64; chunk.len], vec![0.0f64; chunk.len]);
         for (delta, weight) in &models {
             // In mergekit the sign is that of wₜδ̂ₜ.
@@ -170,23 +183,16 @@ impl<S> Sparse<S> {
             } else {
                 1.0
             };
-            for (((sum, share), votes), delta) in sums.iter_mut().zip(&mut shares).zip(&votes).zip(*delta) {
+            for (((sum, share), sign), delta) in sums.iter_mut().zip(&mut shares).zip(&votes).zip(*delta) {
                 let delta = f64::from(*delta);
-                let is_elected = if *votes >= 0.0 {
-                    turn * delta > 0.0
-                } else {
-                    turn * delta < 0.0
-                };
-                *sum += if is_elected { weight * delta } else { 0.0 };
-                *share += if is_elected { *weight } else { 0.0 };
+                let part = if turn * sign * delta > 0.0 { *weight } else { 0.0 };
+                *sum += part * delta;
+                *share += part;
             }
         }
         for (((out, base), sum), share) in out.iter_mut().zip(chunk.base()).zip(&sums).zip(&shares) {
-            let divisor = if self.normalize && share.abs() >= SMALLEST {
-                *share
-            } else {
-                1.0
-            };
+            let divides = self.normalize & (share.abs() >= SMALLEST);
+            let divisor = if divides { *share } else { 1.0 };
             *out = f64::from(*base) + self.lambda * sum / divisor;
         }
     }
