@@ -301,8 +301,8 @@ impl State {
         };
         let (shape, handle) = (tensor.dims(), device.handle().autodiff());
         // Taking the tensor out leaves its storage with one owner, so nothing is copied.
-        let placeholder = Tensor::<D>::zeros([1; D], &handle);
-        let mut values = host(std::mem::replace(tensor, placeholder).inner())?;
+        let nothing = Tensor::<D>::zeros([1; D], &handle);
+        let mut values = host(std::mem::replace(tensor, nothing).inner())?;
         if moments.first.is_empty() {
             moments.first = vec![0.0; values.len()];
             moments.second = vec![0.0; values.len()];

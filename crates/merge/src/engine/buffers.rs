@@ -32,7 +32,7 @@ pub(crate) struct Footprint {
     pub(crate) inputs: Vec<usize>,
     /// Bytes of an element of the output, its widest tensor counting.
     pub(crate) output: usize,
-    /// Number of task vectors in statistics.
+    /// Most vectors whose inner products are measured.
     pub(crate) models: usize,
     /// Elements of the longest chunk, and of the longest run: what blocks are multiples of.
     pub(crate) chunk: usize,

@@ -8,9 +8,7 @@
 use std::sync::OnceLock;
 
 use super::ranks::{Cut, Ranks};
-use super::{
-    BaseUse, Chunk, FirstPass, Measured, Method, Parameter, Rule, Settings, Statistics, Step, TensorPlace,
-};
+use super::{BaseUse, Chunk, Measured, Method, Parameter, Rule, Settings, Statistics, Step, TensorPlace};
 
 pub(crate) struct ArceeFusion;
 
@@ -33,10 +31,6 @@ impl Method for ArceeFusion {
 
     fn parameters(&self) -> &'static [Parameter] {
         &[]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(&self, tensor: &TensorPlace, _: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {

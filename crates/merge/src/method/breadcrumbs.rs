@@ -6,10 +6,10 @@
 //! Fewer outliers are dropped where fewer than ⌊density·n⌋ would be left.
 
 use super::ranks::{Cut, Ranks};
-use super::sparse::{Sparse, Sparsify, Vote};
+use super::sparse::{Sparse, Sparsify};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
-    Statistics, TensorPlace,
+    BaseUse, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
+    TensorPlace,
 };
 
 /// `breadcrumbs`, and `breadcrumbs_ties` with an election.
@@ -74,10 +74,6 @@ impl Method for Breadcrumbs {
         if self.elects { ELECTS } else { SUMS }
     }
 
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
-    }
-
     fn rule(
         &self,
         tensor: &TensorPlace,
@@ -86,13 +82,8 @@ impl Method for Breadcrumbs {
     ) -> Result<Box<dyn Rule>, String> {
         let densities = settings.model_shares("density", tensor)?;
         let gammas = settings.model_shares("gamma", tensor)?;
-        Ok(Box::new(Sparse {
-            sparsify: Middle::new(&densities, &gammas, tensor.elements()),
-            weights: settings.model_numbers("weight", tensor)?,
-            lambda: settings.number("lambda")?,
-            normalize: settings.flag("normalize")?,
-            vote: self.elects.then(|| Vote::from_word(settings.word("vote"))),
-        }))
+        let sparsify = Middle::new(&densities, &gammas, tensor.elements());
+        Ok(Box::new(Sparse::new(sparsify, self.elects, tensor, settings)?))
     }
 }
 

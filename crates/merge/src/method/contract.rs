@@ -28,7 +28,9 @@ pub trait Method: Sync {
     fn parameters(&self) -> &'static [Parameter];
 
     /// What must be known of all tensors before the first one can be combined.
-    fn first_pass(&self, settings: &Settings<'_>) -> FirstPass;
+    fn first_pass(&self, _settings: &Settings<'_>) -> FirstPass {
+        FirstPass::None
+    }
 
     /// How the models combine at one tensor. The error is a fragment that says what is wrong; the caller adds where.
     fn rule(

@@ -6,10 +6,10 @@
 //! Deviation of mergekit, with `rescale: l1`: the rest is rescaled so that Σ|δ̂ₜ| = Σ|δₜ| in each tensor.
 
 use super::draw::{Draw, Rescale};
-use super::sparse::{Sparse, Sparsify, Vote};
+use super::sparse::{Sparse, Sparsify};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
-    Statistics, TensorPlace,
+    BaseUse, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
+    TensorPlace,
 };
 use crate::kernel::vectorised;
 
@@ -64,10 +64,6 @@ impl Method for Dare {
         if self.elects { ELECTS } else { SUMS }
     }
 
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
-    }
-
     fn rule(
         &self,
         tensor: &TensorPlace,
@@ -80,16 +76,11 @@ impl Method for Dare {
             draw: Draw::new(seed, model, &tensor.name),
             density: *density as f32,
         });
-        Ok(Box::new(Sparse {
-            sparsify: Random {
-                masks: masks.collect(),
-                rescale: Rescale::from_word(settings.word("rescale")),
-            },
-            weights: settings.model_numbers("weight", tensor)?,
-            lambda: settings.number("lambda")?,
-            normalize: settings.flag("normalize")?,
-            vote: self.elects.then(|| Vote::from_word(settings.word("vote"))),
-        }))
+        let sparsify = Random {
+            masks: masks.collect(),
+            rescale: Rescale::from_word(settings.word("rescale")),
+        };
+        Ok(Box::new(Sparse::new(sparsify, self.elects, tensor, settings)?))
     }
 }
 

@@ -8,10 +8,10 @@
 
 use super::draw::{Draw, Rescale};
 use super::ranks::key;
-use super::sparse::{Sparse, Sparsify, Vote};
+use super::sparse::{Sparse, Sparsify};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
-    Statistics, TensorPlace,
+    BaseUse, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
+    TensorPlace,
 };
 
 /// `della` with an election, and `della_linear`.
@@ -74,10 +74,6 @@ impl Method for Della {
         if self.elects { ELECTS } else { SUMS }
     }
 
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
-    }
-
     fn rule(
         &self,
         tensor: &TensorPlace,
@@ -103,17 +99,12 @@ impl Method for Della {
                 keeps_all: *density >= 1.0,
             });
         }
-        Ok(Box::new(Sparse {
-            sparsify: ByRank {
-                masks,
-                row: tensor.row(),
-                rescale: Rescale::from_word(settings.word("rescale")),
-            },
-            weights: settings.model_numbers("weight", tensor)?,
-            lambda: settings.number("lambda")?,
-            normalize: settings.flag("normalize")?,
-            vote: self.elects.then(|| Vote::from_word(settings.word("vote"))),
-        }))
+        let sparsify = ByRank {
+            masks,
+            row: tensor.row(),
+            rescale: Rescale::from_word(settings.word("rescale")),
+        };
+        Ok(Box::new(Sparse::new(sparsify, self.elects, tensor, settings)?))
     }
 }
 

@@ -6,9 +6,7 @@
 
 use super::measured_sum::MeasuredSum;
 use super::sphere::Point;
-use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Of, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
-};
+use super::{BaseUse, Default, Kind, Method, Of, Parameter, Rule, Scope, Settings, Statistics, TensorPlace};
 use crate::statistics::Gram;
 
 pub(crate) struct Karcher;
@@ -43,10 +41,6 @@ impl Method for Karcher {
                 summary: "length of a step that is short enough",
             },
         ]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

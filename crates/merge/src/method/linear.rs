@@ -3,8 +3,8 @@
 //! mergekit's `linear`; with equal weights, plain averaging ("model soup", Wortsman et al. 2022, eq. 1).
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
-    WeightedSum, normalise,
+    BaseUse, Default, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
+    normalise,
 };
 
 pub(crate) struct Linear;
@@ -39,10 +39,6 @@ impl Method for Linear {
                 summary: "divide by the sum of the weights",
             },
         ]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

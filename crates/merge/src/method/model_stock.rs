@@ -4,7 +4,7 @@
 //! (equation 4 for N = 2; the paper gives the ratio for N > 2 under equal angles, §4.2).
 
 use super::measured_sum::MeasuredSum;
-use super::{BaseUse, FirstPass, Method, Of, Parameter, Rule, Settings, Statistics, TensorPlace};
+use super::{BaseUse, Method, Of, Parameter, Rule, Settings, Statistics, TensorPlace};
 use crate::statistics::Gram;
 
 pub(crate) struct ModelStock;
@@ -28,10 +28,6 @@ impl Method for ModelStock {
 
     fn parameters(&self) -> &'static [Parameter] {
         &[]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(&self, _: &TensorPlace, _: &Settings<'_>, _: &Statistics) -> Result<Box<dyn Rule>, String> {

@@ -6,8 +6,7 @@
 use super::measured_sum::MeasuredSum;
 use super::sphere::Point;
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Of, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
-    normalise,
+    BaseUse, Default, Kind, Method, Of, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, normalise,
 };
 use crate::statistics::Gram;
 
@@ -50,10 +49,6 @@ impl Method for MultiSlerp {
                 summary: "lengths below this count as zero",
             },
         ]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

@@ -3,8 +3,7 @@
 //! α = min(t / |θ₀ − θ₁|, 1) for each element, and θ = α·θ₁ + (1−α)·θ₀.
 
 use super::{
-    BaseUse, Chunk, FirstPass, Kind, Measured, Method, Parameter, Rule, Scope, Settings, Statistics, Step,
-    TensorPlace,
+    BaseUse, Chunk, Kind, Measured, Method, Parameter, Rule, Scope, Settings, Statistics, Step, TensorPlace,
 };
 
 pub(crate) struct NearSwap;
@@ -34,10 +33,6 @@ impl Method for NearSwap {
             default: None,
             summary: "distance up to which an element is taken from the other model",
         }]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use super::measured_sum::MeasuredSum;
 use super::sphere::{Parallel, slerp};
 use super::{
-    BaseUse, Chunk, Default, FirstPass, Kind, Measure, Measured, Method, Of, Parameter, Rule, Scope,
-    Settings, Statistics, Step, TensorPlace,
+    BaseUse, Chunk, Default, Kind, Measure, Measured, Method, Of, Parameter, Rule, Scope, Settings,
+    Statistics, Step, TensorPlace,
 };
 use crate::statistics::Gram;
 
@@ -54,10 +54,6 @@ impl Method for NuSlerp {
                 summary: "without nuslerp_flatten: vectors along the first dimension instead of the last",
             },
         ]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

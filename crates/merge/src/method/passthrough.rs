@@ -1,8 +1,7 @@
 //! Passthrough: one model's tensors as they are, or times `scale`.
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
-    WeightedSum,
+    BaseUse, Default, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
 };
 
 pub(crate) struct Passthrough;
@@ -32,10 +31,6 @@ impl Method for Passthrough {
             default: Some(Default::Number(1.0)),
             summary: "factor of the tensor",
         }]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

@@ -6,8 +6,8 @@
 //! fₜ = 1 + r·min(sharedₜ/uniqueₜ, α), with the numbers of elements that it shares and has alone.
 
 use super::{
-    BaseUse, Chunk, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
-    Statistics, Step, TensorPlace,
+    BaseUse, Chunk, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
+    Step, TensorPlace,
 };
 
 /// `ram`, and `ramplus_tl` with factors.
@@ -60,10 +60,6 @@ impl Method for Ram {
             },
         ];
         if self.compensates { COMPENSATES } else { PLAIN }
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

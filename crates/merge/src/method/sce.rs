@@ -6,8 +6,8 @@
 
 use super::ranks::{Cut, Ranks};
 use super::{
-    BaseUse, Chunk, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
-    Statistics, Step, TensorPlace,
+    BaseUse, Chunk, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
+    Step, TensorPlace,
 };
 
 pub(crate) struct Sce;
@@ -33,10 +33,6 @@ impl Method for Sce {
             default: Some(Default::Number(1.0)),
             summary: "share of the positions that is kept, those of the largest variance",
         }]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

@@ -5,9 +5,7 @@
 
 use super::measured_sum::MeasuredSum;
 use super::sphere::{Parallel, slerp};
-use super::{
-    BaseUse, FirstPass, Kind, Method, Of, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
-};
+use super::{BaseUse, Kind, Method, Of, Parameter, Rule, Scope, Settings, Statistics, TensorPlace};
 
 pub(crate) struct Slerp;
 
@@ -39,10 +37,6 @@ impl Method for Slerp {
             default: None,
             summary: "how far from the base (0) to the other model (1)",
         }]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

@@ -3,7 +3,7 @@
 //! Shared by ties, dare, della and breadcrumbs, which differ in what they drop ([`Sparsify`]) and in whether the models
 //! vote on a sign ([`Vote`]). Differences in `f32`, sums in `f64`, one rounding at the end.
 
-use super::{Chunk, Measure, Measured, Rule, Step};
+use super::{Chunk, Measure, Measured, Rule, Settings, Step, TensorPlace};
 use crate::kernel::vectorised;
 
 /// What is dropped of a task vector.
@@ -64,18 +64,34 @@ impl Vote {
 
 /// The rule of a tensor.
 pub(super) struct Sparse<S> {
-    pub(super) sparsify: S,
+    sparsify: S,
     /// Weight of each model.
-    pub(super) weights: Vec<f64>,
+    weights: Vec<f64>,
     /// Factor of the whole sum.
-    pub(super) lambda: f64,
+    lambda: f64,
     /// Divide by the weights that took part?
-    pub(super) normalize: bool,
+    normalize: bool,
     /// `None`: all take part.
-    pub(super) vote: Option<Vote>,
+    vote: Option<Vote>,
 }
 
 impl<S: Sparsify> Sparse<S> {
+    /// The rule with a document's `weight`, `lambda`, `normalize` and, if the models elect a sign, `vote`.
+    pub(super) fn new(
+        sparsify: S,
+        elects: bool,
+        tensor: &TensorPlace,
+        settings: &Settings<'_>,
+    ) -> Result<Sparse<S>, String> {
+        Ok(Sparse {
+            sparsify,
+            weights: settings.model_numbers("weight", tensor)?,
+            lambda: settings.number("lambda")?,
+            normalize: settings.flag("normalize")?,
+            vote: elects.then(|| Vote::from_word(settings.word("vote"))),
+        })
+    }
+
     /// Task vectors of a chunk, one after the other.
     fn deltas(chunk: &Chunk<'_>) -> Vec<f32> {
         let mut deltas = Vec::with_capacity(chunk.models() * chunk.len);

@@ -4,8 +4,8 @@
 //! Computed as one weighted sum, (1 − λΣwₜ)θ₀ + λΣ wₜθₜ, which in `f64` is the same to the last bit that is kept.
 
 use super::{
-    BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
-    WeightedSum, normalise, sum_in_any_order,
+    BaseUse, Default, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace, WeightedSum,
+    normalise, sum_in_any_order,
 };
 
 pub(crate) struct TaskArithmetic;
@@ -47,10 +47,6 @@ impl Method for TaskArithmetic {
                 summary: "divide the weights by their sum",
             },
         ]
-    }
-
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
     }
 
     fn rule(

@@ -7,10 +7,10 @@
 //! in the tensor are kept, so that exactly ⌊density·n⌋ are.
 
 use super::ranks::{Cut, Ranks};
-use super::sparse::{Sparse, Sparsify, Vote};
+use super::sparse::{Sparse, Sparsify};
 use super::{
-    BaseUse, Default, FirstPass, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings,
-    Statistics, TensorPlace,
+    BaseUse, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
+    TensorPlace,
 };
 
 pub(crate) struct Ties;
@@ -44,10 +44,6 @@ impl Method for Ties {
         ]
     }
 
-    fn first_pass(&self, _: &Settings<'_>) -> FirstPass {
-        FirstPass::None
-    }
-
     fn rule(
         &self,
         tensor: &TensorPlace,
@@ -55,13 +51,8 @@ impl Method for Ties {
         _: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
         let densities = settings.model_shares("density", tensor)?;
-        Ok(Box::new(Sparse {
-            sparsify: Largest::new(&densities, tensor.elements()),
-            weights: settings.model_numbers("weight", tensor)?,
-            lambda: settings.number("lambda")?,
-            normalize: settings.flag("normalize")?,
-            vote: Some(Vote::from_word(settings.word("vote"))),
-        }))
+        let sparsify = Largest::new(&densities, tensor.elements());
+        Ok(Box::new(Sparse::new(sparsify, true, tensor, settings)?))
     }
 }
 
