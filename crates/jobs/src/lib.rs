@@ -21,7 +21,7 @@ pub use import::{
     DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported,
     import,
 };
-pub use merge::{Merge, MergeSettings, MergedModel};
+pub use merge::Merge;
 pub use synth::{Synth, SynthSettings};
 pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};
 pub use train_lm::{

@@ -1,6 +1,6 @@
 //! `merge`: several models into one, in mergekit's words.
 //!
-//! The settings are a [`MergeSpec`] whose models may be references to other steps; the work is
+//! The settings are a [`MergeSpec`], mergekit's document, whose models may be references to other steps; the work is
 //! [`MergePlan::write`](tributary_merge::MergePlan::write). In tables a model is called by its `name:`, else by the id
 //! of its step (outside models: by the last part of their place), which is also how the artifact's own documents call
 //! it, so that no place of this machine is in them.
@@ -11,11 +11,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tributary_merge::{
-    FloatType, Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeSpec, ModelSpec,
-    ParameterValue, Phase, PlanSummary, Progress, Source, Watch, compare, plan,
+    Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeSpec, Phase, PlanSummary, Progress,
+    Source, Watch, compare, plan,
 };
 use tributary_pipeline::{
     Estimate, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome, OutputDeclaration,
@@ -29,84 +27,20 @@ use crate::merge_figures::outcome;
 /// Merges models.
 pub struct Merge;
 
-/// `with:` of a merge: mergekit's document.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MergeSettings {
-    /// The method: one of mergekit's (`linear`, `task_arithmetic`, `ties`, `dare_ties`, `slerp`, …), or `metagpt`.
-    pub merge_method: String,
-    /// The model the others were fine-tuned from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_model: Option<InputRef>,
-    /// The models to merge.
-    pub models: Vec<MergedModel>,
-    /// Parameters of the merge, and defaults for the models' own.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub parameters: BTreeMap<String, ParameterValue>,
-    /// Type of the tensors written if `out_dtype` is not given; arithmetic is always done in at least `float32`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dtype: Option<FloatType>,
-    /// Type of the tensors written; by default each keeps the type it has in the base (the first model without one).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub out_dtype: Option<FloatType>,
-    /// Whose tokenizer goes with the result: `base` (the default) or one of the models, written as above.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokenizer_source: Option<String>,
-}
-
-/// One model of a merge.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MergedModel {
-    /// The model.
-    pub model: InputRef,
-    /// What tables call it; by default the id of its step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Its own parameters, which go before those of the merge.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub parameters: BTreeMap<String, ParameterValue>,
-}
-
 /// Checkpoints of a training are models too.
 const ACCEPTED: &[&str] = &[MODEL_KIND, STATE_KIND];
 
-impl MergeSettings {
-    /// Every field that names a model.
-    fn references(&self) -> Vec<(String, InputRef)> {
-        let base = self
-            .base_model
-            .iter()
-            .map(|base| ("base_model".to_owned(), base.clone()));
-        let models = self.models.iter().enumerate();
-        let models = models.map(|(index, model)| (format!("models.{index}.model"), model.model.clone()));
-        let tokenizer = self
-            .tokenizer_source
-            .iter()
-            .filter_map(|source| match source.as_str() {
-                "base" | "union" => None,
-                source => Some(("tokenizer_source".to_owned(), source.parse().ok()?)),
-            });
-        base.chain(models).chain(tokenizer).collect()
-    }
+/// Every field that names a model.
+fn references(spec: &MergeSpec) -> Vec<(String, InputRef)> {
+    let named = spec.references().into_iter();
+    named
+        .filter_map(|(path, text)| Some((field(&path), text.parse().ok()?)))
+        .collect()
+}
 
-    /// The document, each model by what `call` makes of its reference.
-    fn spec(&self, call: impl Fn(&str) -> String) -> MergeSpec {
-        let model = |model: &MergedModel| ModelSpec {
-            model: call(&model.model.to_string()),
-            name: model.name.clone(),
-            parameters: model.parameters.clone(),
-        };
-        MergeSpec {
-            merge_method: self.merge_method.clone(),
-            base_model: self.base_model.as_ref().map(|base| call(&base.to_string())),
-            models: self.models.iter().map(model).collect(),
-            parameters: self.parameters.clone(),
-            dtype: self.dtype,
-            out_dtype: self.out_dtype,
-            tokenizer_source: self.tokenizer_source.as_deref().map(call),
-        }
-    }
+/// A field as a pipeline writes it: `models.0.model`.
+fn field(path: &str) -> String {
+    path.replace('[', ".").replace(']', "")
 }
 
 /// The models that exist, opened, and the document in their names.
@@ -121,20 +55,14 @@ struct Opened {
 
 impl Opened {
     fn new<'a>(
-        settings: &MergeSettings,
+        settings: &MergeSpec,
         input: impl Fn(&str) -> Option<&'a ResolvedInput>,
     ) -> Result<Self, JobError> {
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         let (mut sources, mut broken, mut is_complete) = (Vec::new(), Vec::new(), true);
-        // Where the tokenizer of a model called `base` is asked for that is not the base, `base` would mean the other.
-        let is_word = settings.tokenizer_source.as_deref().is_some_and(|source| {
-            source != "base"
-                && settings
-                    .base_model
-                    .as_ref()
-                    .is_none_or(|base| base.to_string() != source)
-        });
-        for (field, reference) in settings.references() {
+        // These stand for a tokenizer, so no model may be called so.
+        let is_word = |name: &str| matches!(name, "base" | "union") && settings.tokenizer_wanted().is_some();
+        for (field, reference) in references(settings) {
             let text = reference.to_string();
             let Some(found) = input(&field) else {
                 is_complete = false;
@@ -144,7 +72,7 @@ impl Opened {
                 continue;
             }
             let name = unused(&found.label, |name| {
-                names.values().any(|other| other == name) || (name == "base" && is_word)
+                names.values().any(|other| other == name) || is_word(name)
             });
             names.insert(text, name.clone());
             match open(&name, found)? {
@@ -152,7 +80,7 @@ impl Opened {
                 Err(error) => broken.push((field, error)),
             }
         }
-        let spec = settings.spec(|text| names.get(text).cloned().unwrap_or_else(|| text.to_owned()));
+        let spec = settings.renamed(|text| names.get(text).cloned().unwrap_or_else(|| text.to_owned()));
         Ok(Opened {
             spec,
             sources,
@@ -183,7 +111,14 @@ impl Opened {
                 .sources
                 .iter()
                 .map(|source| (source.reference().to_owned(), source.clone()));
-            compare(&named.collect::<Vec<_>>()).map(drop)
+            let is_whole = self.spec.slices.is_empty()
+                && self.spec.modules.is_empty()
+                && self.spec.tokenizer_wanted().is_none();
+            match is_whole {
+                true => compare(&named.collect::<Vec<_>>()).map(drop),
+                // What fits depends on all of them.
+                false => Ok(()),
+            }
         };
         let Err(error) = result else { return Vec::new() };
         match in_fields(error.problems(&self.spec)) {
@@ -215,18 +150,27 @@ fn open(name: &str, input: &ResolvedInput) -> Result<Result<Source, MergeError>,
     Ok(Source::open_as(name, &input.folder()?, identity))
 }
 
-/// Problems with fields as a pipeline writes them: `models.0.model`.
+/// Problems with fields as a pipeline writes them.
 fn in_fields(problems: Vec<tributary_merge::Problem>) -> Vec<Problem> {
     let one = |problem: tributary_merge::Problem| Problem {
-        field: problem.path.replace('[', ".").replace(']', ""),
+        field: field(&problem.path),
         message: problem.message,
         help: problem.help,
     };
     problems.into_iter().map(one).collect()
 }
 
+/// Places that should name a model and do not.
+fn unreadable(spec: &MergeSpec) -> Vec<Problem> {
+    let named = spec.references().into_iter();
+    let wrong = named.filter_map(|(path, text)| Some((path, text.parse::<InputRef>().err()?)));
+    wrong
+        .map(|(path, error)| Problem::new(field(&path), error.to_string()))
+        .collect()
+}
+
 impl TypedJob for Merge {
-    type Settings = MergeSettings;
+    type Settings = MergeSpec;
     const KIND: &'static str = "merge";
     const VERSION: u32 = MERGE_VERSION;
     const SUMMARY: &'static str =
@@ -244,23 +188,24 @@ impl TypedJob for Merge {
     out_dtype: bfloat16
 ";
 
-    fn is_seeded(&self, _: &MergeSettings) -> bool {
+    fn is_seeded(&self, _: &MergeSpec) -> bool {
         false
     }
 
-    fn inputs(&self, settings: &MergeSettings) -> Vec<InputDeclaration> {
+    fn inputs(&self, settings: &MergeSpec) -> Vec<InputDeclaration> {
         let declare = |(field, reference): (String, InputRef)| {
             InputDeclaration::new(field, ACCEPTED, &reference).named()
         };
-        settings.references().into_iter().map(declare).collect()
+        references(settings).into_iter().map(declare).collect()
     }
 
-    fn outputs(&self, _: &MergeSettings) -> Vec<OutputDeclaration> {
+    fn outputs(&self, _: &MergeSpec) -> Vec<OutputDeclaration> {
         vec![OutputDeclaration::new("model", MODEL_KIND, "")]
     }
 
-    fn check(&self, settings: &MergeSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
-        let problems = in_fields(settings.spec(str::to_owned).check());
+    fn check(&self, settings: &MergeSpec, plan: &PlanContext<'_>) -> Vec<Problem> {
+        let mut problems = in_fields(settings.check());
+        problems.extend(unreadable(settings));
         if !problems.is_empty() {
             return problems;
         }
@@ -270,7 +215,7 @@ impl TypedJob for Merge {
         }
     }
 
-    fn estimate(&self, settings: &MergeSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
+    fn estimate(&self, settings: &MergeSpec, plan: &PlanContext<'_>) -> Option<Estimate> {
         let opened = Opened::new(settings, |field| plan.input(field)).ok()?;
         if !opened.is_complete || !opened.broken.is_empty() {
             return None;
@@ -278,7 +223,7 @@ impl TypedJob for Merge {
         Some(estimate(&opened.plan(&MergeOptions::default()).ok()?.summary()))
     }
 
-    fn run(&self, settings: &MergeSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
+    fn run(&self, settings: &MergeSpec, context: &mut JobContext) -> Result<Outcome, JobError> {
         let opened = Opened::new(settings, |field| context.input(field).ok())?;
         if let Some((field, error)) = opened.broken.into_iter().next() {
             return Err(error).blame(format!("opening `{field}`"));

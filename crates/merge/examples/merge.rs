@@ -23,11 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let config = MergeConfig::parse(&std::fs::read_to_string(&file)?, &file)?;
     let spec = &config.spec;
-    let references = spec
-        .base_model
-        .iter()
-        .chain(spec.models.iter().map(|model| &model.model));
+    let mut references: Vec<&str> = spec
+        .references()
+        .into_iter()
+        .map(|(_, reference)| reference)
+        .collect();
+    references.sort_unstable();
+    references.dedup();
     let sources = references
+        .into_iter()
         .map(|reference| Ok(Source::open(reference, &Store::open(reference)?)?))
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     let watch = Watch {

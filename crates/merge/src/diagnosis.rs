@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use crate::compatibility::Incompatibility;
 use crate::config::{MergeConfig, MergeSpec, Problem, Problems};
 use crate::error::MergeError;
-use crate::method;
 use crate::plan::{Listed, listed_models};
 
 /// Differences shown of one model; the rest is counted.
@@ -18,9 +17,7 @@ impl MergeError {
     /// This error as problems of the document `spec`; empty if it is about something else, such as the place of the
     /// result.
     pub fn problems(&self, spec: &MergeSpec) -> Vec<Problem> {
-        let uses_base = method::find(&spec.merge_method)
-            .is_some_and(|method| method.base().reads_base(spec.base_model.is_some()));
-        let listed = listed_models(spec, uses_base);
+        let listed = listed_models(spec);
         let of_model = |model: &str, message: String| {
             let path = path_of(spec, &listed, model);
             vec![Problem::value(path, message)]
@@ -67,9 +64,11 @@ fn path_of(spec: &MergeSpec, listed: &[Listed<'_>], model: &str) -> String {
     if let Some(found) = named.or_else(referred) {
         return found.path.clone();
     }
-    let is_tokenizer = |source: &&str| tributary_store::mask(source) == model;
-    let tokenizer = spec.tokenizer_source.as_deref().filter(is_tokenizer);
-    tokenizer.map_or("", |_| "tokenizer_source").to_string()
+    let references = spec.references();
+    let lender = references
+        .iter()
+        .find(|(_, reference)| tributary_store::mask(reference) == model);
+    lender.map(|(path, _)| path.clone()).unwrap_or_default()
 }
 
 /// One problem a model: what differs in it from the first one.

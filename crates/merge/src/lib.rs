@@ -20,11 +20,13 @@ mod record;
 mod run;
 mod source;
 mod statistics;
+mod vocabulary;
 
 pub use compatibility::{Incompatibilities, Incompatibility};
 pub use config::{
-    Case, FloatType, MergeConfig, MergeSpec, ModelSpec, ParameterValue, Place, Problem, Problems, Scalar,
-    Setting,
+    Case, Compat, FloatType, MergeConfig, MergeSpec, ModelSpec, ModuleSpec, ParameterValue, Parameters,
+    Place, Problem, Problems, Scalar, Setting, SliceSpec, SourceSpec, TokenName, TokenSource, TokenSpec,
+    TokenizerSpec,
 };
 pub use error::{MergeError, Result};
 pub use method::{

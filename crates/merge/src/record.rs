@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Made;
-use crate::method::{Statistics, effective_number, sum_in_any_order};
-use crate::plan::MergePlan;
+use crate::engine::{Made, Work};
+use crate::method::{Default, Parameter, Statistics, effective_number, sum_in_any_order};
+use crate::plan::{MergePlan, Part};
 use crate::source::Source;
 
 /// Name of the record's object.
@@ -98,7 +98,7 @@ pub struct PartRecord {
 }
 
 /// How one run went; not part of the artifact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize)]
 pub struct Execution {
     /// Threads that moved blocks.
     pub workers: usize,
@@ -129,8 +129,7 @@ pub struct MergeReport {
 
 impl MergePlan {
     pub(crate) fn record(&self, made: &[Made], statistics: &Statistics) -> MergeRecord {
-        let settings = self.settings();
-        let (base_coefficient, coefficients, parts) = self.coefficients(made);
+        let (base_coefficient, coefficients, parts) = self.coefficients(made, statistics);
         let (squares, norms) = match statistics {
             Statistics::Gram(gram) => (Some(gram.all().squared_norms()), Some(Norms::Measured)),
             Statistics::RecordedNorms(squares) => (Some(squares.clone()), Some(Norms::Recorded)),
@@ -165,17 +164,22 @@ impl MergePlan {
         });
         let parameters = self.method.parameters().iter().filter_map(|parameter| {
             let value = self.spec.parameters.get(parameter.name).cloned();
-            let value = value.or_else(|| parameter.default.map(|default| default.to_scalar().into()))?;
+            let value = value.or_else(|| {
+                self.default_of(parameter)
+                    .map(|default| default.to_scalar().into())
+            })?;
             Some((parameter.name.to_string(), serde_json::to_value(value).ok()?))
         });
         let mut warnings = self.warnings.clone();
-        warnings.extend(self.method.warnings(&settings, statistics));
+        if let Some(part) = self.parts.first() {
+            warnings.extend(self.method.warnings(&self.settings(part), statistics));
+        }
         warnings.extend(self.overflow(made));
         warnings.extend(squares.iter().flat_map(|squares| self.wrong_notes(squares)));
         let copied: Vec<String> = self
             .tensors
             .iter()
-            .filter(|tensor| tensor.copied_from.is_some())
+            .filter(|tensor| tensor.is_copied)
             .map(|tensor| tensor.spec.name.clone())
             .collect();
         MergeRecord {
@@ -230,28 +234,58 @@ impl MergePlan {
         noted.filter_map(wrong).collect()
     }
 
+    /// Where the result is no weighted sum of the models, what stands for a coefficient is the weight in the formula.
+    fn weights(&self, tensor: &Work, part: &Part, statistics: &Statistics) -> Option<(f64, Vec<f64>)> {
+        let settings = self.settings(part);
+        let weights = settings.weights(&tensor.place, statistics).ok();
+        weights
+            .filter(|_| !tensor.is_copied)
+            .map(|weights| (1.0, weights))
+    }
+
+    fn default_of(&self, parameter: &Parameter) -> Option<Default> {
+        let theirs = self.spec.compat.and_then(|compat| parameter.default_in(compat));
+        theirs.or(parameter.default)
+    }
+
     /// Coefficient of the base, of each model, and by part where they differ.
-    fn coefficients(&self, made: &[Made]) -> (f64, Vec<f64>, Vec<PartRecord>) {
-        // Where the result is no weighted sum of the models, what stands for a coefficient is the weight in the formula.
-        let settings = self.settings();
-        let first = self.tensors.iter().find(|tensor| tensor.copied_from.is_none());
-        let weights = first
-            .and_then(|tensor| settings.model_numbers("weight", &tensor.place).ok())
-            .map(|weights| (1.0, weights));
-        let merged: Vec<(&str, &str, u64, f64, &Vec<f64>)> = self
+    fn coefficients(&self, made: &[Made], statistics: &Statistics) -> (f64, Vec<f64>, Vec<PartRecord>) {
+        let inputs: Vec<usize> = self.merged().collect();
+        let base_input = self.base.as_ref().and_then(|(_, base)| {
+            let is_base = |(_, source): &(String, Source)| source.reference() == base.reference();
+            self.inputs.iter().position(is_base)
+        });
+        let found: Vec<(&Work, f64, Vec<f64>)> = self
             .tensors
             .iter()
             .zip(made)
             .filter_map(|(tensor, made)| {
-                let (base, models) = made.coefficients.as_ref().or(weights.as_ref())?;
+                let part = self.parts.get(tensor.part)?;
+                let (base, of_part) = made
+                    .coefficients
+                    .clone()
+                    .or_else(|| self.weights(tensor, part, statistics))?;
+                let mut of_models = vec![0.0; inputs.len()];
+                for (member, coefficient) in part.merged().iter().zip(of_part) {
+                    if let Some(place) = inputs.iter().position(|input| *input == member.input) {
+                        of_models[place] += coefficient;
+                    }
+                }
+                let is_ours = part.has_base && part.members.first().map(|member| member.input) == base_input;
+                Some((tensor, if is_ours { base } else { 0.0 }, of_models))
+            })
+            .collect();
+        let merged: Vec<(&str, &str, u64, f64, &Vec<f64>)> = found
+            .iter()
+            .map(|(tensor, base, models)| {
                 let elements = tensor.spec.elements() as u64;
-                Some((
+                (
                     tensor.place.group(),
                     tensor.spec.name.as_str(),
                     elements,
                     *base,
                     models,
-                ))
+                )
             })
             .collect();
         let Some((.., base, models)) = merged.first().copied() else {

@@ -13,6 +13,7 @@ use crate::method::{FirstPass, Measure, Of, OnlyMeasure, Rule, Statistics};
 use crate::plan::MergePlan;
 use crate::record::{Execution, MergeRecord, MergeReport, RECORD_FILE};
 use crate::statistics::GramTable;
+use crate::vocabulary::{TOKENIZER_FILES, is_hidden_by_template};
 
 /// Version of what merging does with the same document and models; part of cache keys.
 pub const MERGE_VERSION: u32 = 1;
@@ -136,7 +137,7 @@ impl MergePlan {
             block_elements: sizing.block,
             ..Execution::default()
         };
-        let mut statistics = self.first_pass(watch, sizing, &mut execution)?;
+        let mut statistics = self.statistics(watch, sizing, &mut execution)?;
         let rules = self.rules(&statistics)?;
 
         let start = Instant::now();
@@ -204,9 +205,10 @@ impl MergePlan {
         serde_json::to_value(&self.spec).unwrap_or(Value::Null)
     }
 
-    fn first_pass(&self, watch: &Watch<'_>, sizing: Sizing, execution: &mut Execution) -> Result<Statistics> {
+    /// What must be known of all tensors before the first can be made.
+    fn statistics(&self, watch: &Watch<'_>, sizing: Sizing, execution: &mut Execution) -> Result<Statistics> {
         let start = Instant::now();
-        let statistics = match self.method.first_pass(&self.settings()) {
+        let statistics = match self.first_pass() {
             FirstPass::None => Statistics::None,
             FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
             FirstPass::Gram => {
@@ -214,17 +216,13 @@ impl MergePlan {
                 let rules: Vec<Option<Box<dyn Rule>>> = self
                     .tensors
                     .iter()
-                    .map(|tensor| tensor.copied_from.is_none().then(measure))
+                    .map(|tensor| (!tensor.is_copied).then(measure))
                     .collect();
                 let total = self.bytes_of_first_pass();
                 let made = self.pass(watch, Phase::Statistics, sizing, &rules, None, total, execution)?;
                 let table = self.table(&made);
                 if let Some((tensor, model)) = table.first_not_finite() {
-                    let model = self
-                        .models()
-                        .nth(model)
-                        .map(|(name, _)| name.clone())
-                        .unwrap_or_default();
+                    let model = self.merged_names().get(model).cloned().unwrap_or_default();
                     return Err(MergeError::NotFinite {
                         model,
                         tensor: tensor.to_string(),
@@ -241,7 +239,7 @@ impl MergePlan {
     fn table(&self, made: &[Made]) -> GramTable {
         let measured = self.tensors.iter().zip(made);
         let measured = measured.filter_map(|(tensor, made)| Some((tensor.place.clone(), made.gram.clone()?)));
-        GramTable::new(self.models().count(), measured)
+        GramTable::new(self.merged_names().len(), measured)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call of a pass, from two places")]
@@ -258,7 +256,6 @@ impl MergePlan {
         let progress = |done, total| (watch.progress)(Progress { phase, done, total });
         let pass = Pass {
             inputs: &self.inputs,
-            has_base: self.uses_base(),
             tensors: &self.tensors,
             rules,
             footprint: &self.footprint,
@@ -279,12 +276,21 @@ impl MergePlan {
 
     fn copy_small_files(&self, publication: &Publication) -> Result<()> {
         publication.put("config.json", self.configuration.clone())?;
-        let generation = ("generation_config.json", &self.lead);
-        let tokenizer = crate::plan::TOKENIZER_FILES
-            .iter()
-            .map(|name| (*name, &self.tokenizer));
-        for (name, source) in std::iter::once(generation).chain(tokenizer) {
-            if let Some(bytes) = source.small_file(name)? {
+        // The lead's settings for generation may name tokens that only its own tokenizer has.
+        if let Some(bytes) = self.tokenizer.small_file("generation_config.json")? {
+            publication.put("generation_config.json", bytes)?;
+        }
+        for name in TOKENIZER_FILES {
+            let changed = self.tokenizer_files.get(*name).cloned();
+            let is_hidden = self.spec.chat_template.is_some() && is_hidden_by_template(name);
+            let own = || {
+                if is_hidden {
+                    Ok(None)
+                } else {
+                    self.tokenizer.small_file(name)
+                }
+            };
+            if let Some(bytes) = changed.map_or_else(own, |bytes| Ok(Some(bytes)))? {
                 publication.put(name, bytes)?;
             }
         }

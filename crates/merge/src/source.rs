@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tributary_store::{Artifact, Lineage, Store, StoreError};
-use tributary_tensorfile::{Checkpoint, Directory, TensorFileError, TensorInfo};
+use tributary_tensorfile::{Checkpoint, DType, Directory, TensorFileError, TensorInfo};
 
 use crate::error::{MergeError, Result};
 
@@ -73,7 +73,6 @@ impl Source {
     }
 
     fn load(reference: &str, store: &Store, identity: Option<Identity>) -> Result<Source> {
-        let refuse = |error: TensorFileError| refusal(reference, &error, is_transient(&error));
         let broken = |reason: String| MergeError::Model {
             model: tributary_store::mask(reference),
             reason,
@@ -81,7 +80,26 @@ impl Source {
         if let Some(path) = store.local_path().filter(|path| !path.exists()) {
             return Err(broken(format!("there is no {}", path.display())));
         }
-        let directory = Box::new(store.directory());
+        Source::from_directory(
+            reference,
+            Box::new(store.directory()),
+            identity,
+            store.local_path().is_some(),
+        )
+    }
+
+    /// The model whose files are in `directory`.
+    pub(crate) fn from_directory(
+        reference: &str,
+        directory: Box<dyn Directory>,
+        identity: Option<Identity>,
+        is_local: bool,
+    ) -> Result<Source> {
+        let refuse = |error: TensorFileError| refusal(reference, &error, is_transient(&error));
+        let broken = |reason: String| MergeError::Model {
+            model: tributary_store::mask(reference),
+            reason,
+        };
         let checkpoint = Checkpoint::open(&*directory).map_err(refuse)?;
         let files = directory.list().map_err(refuse)?;
         let text = read_small(&*directory, CONFIGURATION).map_err(refuse)?;
@@ -103,7 +121,7 @@ impl Source {
             directory,
             files,
             identity,
-            is_local: store.local_path().is_some(),
+            is_local,
         };
         Ok(Source {
             inner: Arc::new(inner),
@@ -118,6 +136,11 @@ impl Source {
     /// Its tensors.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.inner.checkpoint
+    }
+
+    /// The type that a tensor is stored in.
+    pub(crate) fn stored_type(&self, tensor: &TensorInfo) -> DType {
+        tensor.dtype
     }
 
     /// Its `config.json`.

@@ -90,31 +90,67 @@ parameters: {lambda: [1, 2], normalize: yes please}
 }
 
 #[test]
-fn what_is_not_there_yet_is_named() {
+fn slices_modules_and_tokenizers_are_read() {
     insta::assert_snapshot!(
-        "not_yet_methods",
+        "slices",
         message(
             "
-merge_method: slerp
-base_model: a
+merge_method: task_arithmetic
+base_model: base
 slices:
-  - sources: [{model: a, layer_range: [0, 4]}]
-chat_template: auto
-tokenizer: {source: union}
-parameters: {t: 0.5}
+  - sources:
+      - {model: base, layer_range: [0, 4]}
+      - {model: a, layer_range: [0, 4], parameters: {weight: 0.5}}
+    parameters: {lambda: 0.9}
+  - sources:
+      - {model: base, layer_range: [2, 6]}
+      - {model: b+adapter, layer_range: [4, 8], parameters: {weight: [0, 1]}}
+    residual_weight: ~
+compat: mergekit
 "
         )
     );
     insta::assert_snapshot!(
-        "not_yet_union",
+        "modules_and_tokenizer",
         message(
             "
 merge_method: linear
-models: [{model: a}]
-tokenizer_source: union
+name: middle
+modules:
+  default:
+    models: [{model: a}, {model: b}]
+    parameters: {weight: 1}
+tokenizer:
+  source: union
+  pad_to_multiple_of: 64
+  tokens:
+    <|im_start|>: {source: a, force: true}
+    '<pad>': {source: {kind: zero}}
+    '<|x|>': {source: {kind: model_token, model: b, token_id: 3}}
+    '<|y|>': {source: {kind: model_token, model: b, token: hello}}
+chat_template: chatml
 "
         )
     );
+}
+
+#[test]
+fn mistakes_in_slices_and_tokenizers_have_places() {
+    let documents = [
+        "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [4, 4]}]}]\n",
+        "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: 4}]}, {surces: []}]\n",
+        "merge_method: slerp\nbase_model: c\nparameters: {t: 0.5}\nslices:\n- sources:\n  - {model: a, layer_range: [0, 4]}\n  - {model: b, layer_range: [0, 5]}\n",
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\nslices: [{sources: [{model: a, layer_range: [0, 1]}]}]\n",
+        "merge_method: linear\nparameters: {weight: 1}\nmodules: {x: {models: [{model: a}]}, y: {}}\n",
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer_source: unoin\ntokenizer: {source: a}\n",
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\nchat_template: chatlm\ncompat: megekit\n",
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer:\n  pad_to_multiple_of: 0\n  tokens:\n    x: {source: {kind: zreo}}\n    y: {source: z}\n    z: {source: {kind: model_token, model: a}}\n    w: {force: 1}\n",
+    ];
+    let all: Vec<String> = documents
+        .iter()
+        .map(|yaml| format!("{yaml}{}", message(yaml)))
+        .collect();
+    insta::assert_snapshot!("mistakes_in_slices", all.join("\n\n"));
 }
 
 #[test]
@@ -165,8 +201,5 @@ fn documents_as_values() {
         schema.get("additionalProperties"),
         Some(&serde_json::Value::Bool(false))
     );
-    assert_eq!(
-        schema.get("required"),
-        Some(&serde_json::json!(["merge_method", "models"]))
-    );
+    assert_eq!(schema.get("required"), Some(&serde_json::json!(["merge_method"])));
 }

@@ -4,107 +4,8 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::AtomicBool;
-
-use support::{Bench, Tensor, model, random, read};
-use tributary_merge::{MergeConfig, MergeOptions, Source, Watch, plan};
-use tributary_store::Store;
-use tributary_tensorfile::DType;
-
-/// The Python to use, if it has mergekit.
-fn python() -> Option<PathBuf> {
-    let python = PathBuf::from(std::env::var_os("TRIBUTARY_PYTHON")?);
-    let found = Command::new(&python)
-        .args(["-c", "import mergekit"])
-        .output()
-        .ok()?;
-    found.status.success().then_some(python)
-}
-
-/// A family of Llamas that mergekit knows the tensors of.
-fn llamas(tied: bool) -> (Vec<support::Model>, serde_json::Value) {
-    let (hidden, intermediate, vocabulary, layers) = (16, 24, 40, 3);
-    let mut shapes = vec![
-        ("model.embed_tokens.weight".to_string(), vec![vocabulary, hidden]),
-        ("model.norm.weight".to_string(), vec![hidden]),
-    ];
-    if !tied {
-        shapes.push(("lm_head.weight".to_string(), vec![vocabulary, hidden]));
-    }
-    for layer in 0..layers {
-        for (name, shape) in [
-            ("input_layernorm", vec![hidden]),
-            ("post_attention_layernorm", vec![hidden]),
-            ("self_attn.q_proj", vec![hidden, hidden]),
-            ("self_attn.k_proj", vec![hidden / 2, hidden]),
-            ("self_attn.v_proj", vec![hidden / 2, hidden]),
-            ("self_attn.o_proj", vec![hidden, hidden]),
-            ("mlp.gate_proj", vec![intermediate, hidden]),
-            ("mlp.up_proj", vec![intermediate, hidden]),
-            ("mlp.down_proj", vec![hidden, intermediate]),
-        ] {
-            shapes.push((format!("model.layers.{layer}.{name}.weight"), shape));
-        }
-    }
-    let models = (0..4u64)
-        .map(|index| {
-            let mut built = model([]);
-            for (number, (name, shape)) in shapes.iter().enumerate() {
-                let count = shape.iter().product();
-                let base = random(100 + number as u64, count);
-                let noise = random(1000 * (index + 1) + number as u64, count);
-                let values: Vec<f32> = base
-                    .iter()
-                    .zip(noise)
-                    .map(|(base, noise)| base + 0.05 * index as f32 * noise)
-                    .collect();
-                built.insert(name.clone(), Tensor::new(DType::F32, shape, &values));
-            }
-            built
-        })
-        .collect();
-    let configuration = serde_json::json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden,
-        "intermediate_size": intermediate, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "num_hidden_layers": layers, "vocab_size": vocabulary, "hidden_act": "silu", "rms_norm_eps": 1e-5,
-        "max_position_embeddings": 64, "tie_word_embeddings": tied, "torch_dtype": "float32"
-    });
-    (models, configuration)
-}
-
-/// Runs all documents in one process: importing mergekit is most of the time.
-const RUN_ALL: &str = "
-import sys, yaml
-from mergekit.config import MergeConfiguration
-from mergekit.merge import run_merge
-from mergekit.options import MergeOptions
-for number in range(1, len(sys.argv), 2):
-    with open(sys.argv[number]) as file:
-        configuration = MergeConfiguration.model_validate(yaml.safe_load(file))
-    run_merge(configuration, sys.argv[number + 1], MergeOptions(copy_tokenizer=False, quiet=True))
-";
-
-/// Merges as the command line would: models are where the document says.
-fn merge(yaml: &str, out: &Path) {
-    let config = MergeConfig::parse(yaml, "merge.yml").unwrap();
-    let references = config
-        .spec
-        .base_model
-        .iter()
-        .chain(config.spec.models.iter().map(|model| &model.model));
-    let sources: Vec<Source> = references
-        .map(|reference| Source::open(reference, &Store::open(reference).unwrap()).unwrap())
-        .collect();
-    let watch = Watch {
-        progress: &|_| {},
-        cancel: &AtomicBool::new(false),
-    };
-    let plan = plan(&config.spec, &sources, &MergeOptions::default()).unwrap();
-    plan.publish(&Store::open(out.to_str().unwrap()).unwrap(), &watch)
-        .unwrap();
-}
+use support::mergekit::{llamas, merge, python, run};
+use support::{Bench, read};
 
 /// Documents in which the word after `OURS:` is ours alone, for a family of a base and three fine-tunes.
 fn documents([base, a, b, c]: [&str; 4]) -> Vec<String> {
@@ -208,6 +109,43 @@ fn documents([base, a, b, c]: [&str; 4]) -> Vec<String> {
         document("nearswap", Some(base), &[plain(c)], "t: 0.01"),
         document("arcee_fusion", Some(base), &[plain(c)], ""),
         document("passthrough", None, &[with(a, "scale: 0.5")], ""),
+        format!(
+            "merge_method: passthrough\ndtype: float32\nslices:\n- sources: [{{model: {a}, layer_range: [0, 2]}}]\n- sources: \
+             [{{model: {b}, layer_range: [1, 3], parameters: {{scale: [{{filter: o_proj, value: 0}}, {{value: 1}}]}}}}]\n- \
+             sources: [{{model: {c}, layer_range: [1, 3]}}]\n"
+        ),
+        format!(
+            "merge_method: linear\ndtype: float32\nparameters: {{weight: 0.5}}\nslices:\n- sources: [{{model: {a}, \
+             layer_range: [0, 2], parameters: {{weight: [0.1, 0.8]}}}}, {{model: {b}, layer_range: [1, 3]}}]\n- sources: \
+             [{{model: {c}, layer_range: [2, 3]}}, {{model: {base}, layer_range: [0, 1], parameters: {{weight: 0.2}}}}]\n  \
+             parameters: {{weight: 0.9}}\n"
+        ),
+        format!(
+            "merge_method: ties\nbase_model: {base}\ndtype: float32\ncompat: mergekit\nparameters: {{weight: [0.2, 0.6], \
+             density: 0.6}}\nslices:\n- sources: [{{model: {base}, layer_range: [0, 2]}}, {{model: {a}, layer_range: [0, 2]}}, \
+             {{model: {b}, layer_range: [1, 3], parameters: {{density: 0.9}}}}]\n  parameters: {{lambda: 0.7}}\n- sources: \
+             [{{model: {c}, layer_range: [2, 3]}}, {{model: {base}, layer_range: [2, 3]}}]\n"
+        ),
+        format!(
+            "merge_method: slerp\nbase_model: {base}\ndtype: float32\nslices:\n- sources: [{{model: {a}, layer_range: [0, \
+             3]}}, {{model: {base}, layer_range: [0, 3]}}]\nparameters: {{t: [{{filter: self_attn, value: [0, 0.5, 1]}}, \
+             {{filter: mlp, value: [1, 0.5, 0]}}, {{value: 0.5}}]}}\n"
+        ),
+        format!(
+            "merge_method: task_arithmetic\nbase_model: {base}\ndtype: float32\nmodules:\n  default:\n    models: [{{model: \
+             {a}, parameters: {{weight: 0.5}}}}, {{model: {b}}}]\n    parameters: {{weight: 0.25}}\nparameters: {{weight: 9, \
+             lambda: 0.8}}\n"
+        ),
+        document(
+            "della",
+            Some(base),
+            &dense,
+            "epsilon: 0.0, density: 1.0, compat: 1",
+        )
+        .replace(", compat: 1}", "}\ncompat: mergekit")
+        .replace("density: 0.5", "density: 1.0")
+        .replace("density: [0.2, 0.9]", "density: 1.0")
+        .replace("density: 0.33", "density: 1.0"),
     ]
 }
 
@@ -223,15 +161,17 @@ fn outputs_agree_with_mergekit() {
         let bench = Bench::with(&models, &configuration, u64::MAX);
         let names = [0, 1, 2, 3].map(|index| bench.path(&Bench::name(index)).display().to_string());
         let documents = documents(names.each_ref().map(String::as_str));
-        let mut run = Command::new(&python);
-        run.args(["-c", RUN_ALL]).env("HF_HUB_OFFLINE", "1");
-        for (number, yaml) in documents.iter().enumerate() {
+        let written = documents.iter().enumerate().map(|(number, yaml)| {
             let file = bench.path(&format!("{number}.yml"));
-            std::fs::write(&file, yaml.replace("OURS:vote: weighted", "")).unwrap();
-            run.args([file, bench.path(&format!("theirs-{number}"))]);
-        }
-        let run = run.output().unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+            std::fs::write(
+                &file,
+                yaml.replace("OURS:vote: weighted", "")
+                    .replace("compat: mergekit\n", ""),
+            )
+            .unwrap();
+            (file, bench.path(&format!("theirs-{number}")))
+        });
+        run(&python, written);
         for (number, yaml) in documents.iter().enumerate() {
             let ours = bench.path(&format!("ours-{number}"));
             merge(&yaml.replace("OURS:", ""), &ours);

@@ -15,7 +15,7 @@ use tributary_store::{
 use tributary_tensorfile::DType;
 
 use crate::error::{Result, TrainError};
-use crate::metrics::StepMetrics;
+use crate::metrics::{StepMetrics, dose};
 use crate::trainer::Trainer;
 
 /// Kind of a checkpoint's artifact, and of the output that publishes a training state.
@@ -270,8 +270,8 @@ impl Session {
         })
     }
 
-    /// What the manifest of this model, saved as `dtype`, should record: `step`, `tokens`, and `distance_squared`
-    /// (`from`: digest of the start's manifest; `value`: ‖θ − θ_start‖²).
+    /// What the manifest of this model, saved as `dtype`, should record: `step`, `tokens`, `dose` (see [`dose`]) and
+    /// `distance_squared` (`from`: digest of the start's manifest; `value`: ‖θ − θ_start‖²).
     ///
     /// # Errors
     /// What reading the start gives.
@@ -281,6 +281,7 @@ impl Session {
         facts.insert("step".into(), json!(trainer.step_count()));
         facts.insert("tokens".into(), json!(last.map_or(0, |line| line.tokens)));
         facts.insert("parameters".into(), json!(trainer.config().parameters()));
+        facts.insert("dose".into(), json!(dose(trainer.log())));
         let distance = json!({"from": self.provenance.start, "value": trainer.distance_squared(dtype)?});
         facts.insert("distance_squared".into(), distance);
         Ok(facts)

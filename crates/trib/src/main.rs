@@ -3,6 +3,7 @@
 mod disk;
 mod exit;
 mod machine;
+mod merge_models;
 mod model_place;
 mod output;
 mod pipeline_arguments;

@@ -242,7 +242,9 @@ fn publish(
             let measured = session
                 .facts(&chosen, dtype)
                 .blame("measuring the distance from the start")?;
-            facts.insert("distance_squared".into(), measured["distance_squared"].clone());
+            for fact in ["distance_squared", "dose"] {
+                facts.insert(fact.into(), measured[fact].clone());
+            }
             facts.insert(
                 "published".into(),
                 place.url().rsplit('/').next().unwrap_or_default().into(),

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::Incompatibility;
 
+pub(crate) const LAYERS: &str = "num_hidden_layers";
 /// Fields that must be equal. Shapes are compared tensor by tensor, so widths that only show in shapes are not here.
 const MUST_AGREE: &[&str] = &[
     "model_type",
-    "num_hidden_layers",
+    LAYERS,
     "hidden_size",
     "num_attention_heads",
     "num_key_value_heads",
@@ -27,8 +28,12 @@ const SHOULD_AGREE: &[&str] = &[
     "eos_token_id",
 ];
 
-/// Compares `config.json` of all models (name, content) with that of the first.
-pub(crate) fn compare_configurations(models: &[(&str, &Value)]) -> (Vec<Incompatibility>, Vec<String>) {
+/// Compares `config.json` of all models (name, content) with that of the first. Where only `some_layers` are taken, their
+/// numbers need not agree.
+pub(crate) fn compare_configurations(
+    models: &[(&str, &Value)],
+    some_layers: bool,
+) -> (Vec<Incompatibility>, Vec<String>) {
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
     for (name, config) in models {
@@ -44,7 +49,10 @@ pub(crate) fn compare_configurations(models: &[(&str, &Value)]) -> (Vec<Incompat
             ));
         }
     }
-    for field in MUST_AGREE {
+    let must_agree = MUST_AGREE
+        .iter()
+        .filter(|field| !some_layers || **field != LAYERS);
+    for field in must_agree {
         let values = models
             .iter()
             .map(|(name, config)| (name.to_string(), effective(config, field).to_string()));
@@ -121,7 +129,7 @@ pub(crate) fn is_tied(config: &Value) -> bool {
 /// Number of layers: what the configuration says, else one more than the highest number in the tensors' names.
 pub(crate) fn layer_count<'a>(config: &Value, tensors: impl IntoIterator<Item = &'a str>) -> usize {
     let said = config
-        .get("num_hidden_layers")
+        .get(LAYERS)
         .and_then(Value::as_u64)
         .and_then(|count| usize::try_from(count).ok());
     said.unwrap_or_else(|| {
@@ -145,7 +153,7 @@ mod tests {
             "head_dim": 16, "tie_word_embeddings": false, "rope_scaling": null,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000}});
         assert_eq!(
-            compare_configurations(&[("a", &old), ("b", &new)]),
+            compare_configurations(&[("a", &old), ("b", &new)], false),
             (vec![], vec![])
         );
     }
@@ -154,7 +162,7 @@ mod tests {
     fn differences_name_field_and_models() {
         let a = json!({"num_hidden_layers": 2, "rope_theta": 1e4, "rms_norm_eps": 1e-5});
         let b = json!({"num_hidden_layers": 3, "rope_theta": 1e6, "rms_norm_eps": 1e-6});
-        let (refusals, warnings) = compare_configurations(&[("base", &a), ("x", &a), ("y", &b)]);
+        let (refusals, warnings) = compare_configurations(&[("base", &a), ("x", &a), ("y", &b)], false);
         let refusals: Vec<String> = refusals.iter().map(ToString::to_string).collect();
         assert_eq!(
             refusals,

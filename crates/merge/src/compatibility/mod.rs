@@ -6,9 +6,7 @@
 mod architecture;
 mod problem;
 mod tensors;
-mod vocabulary;
 
-pub(crate) use architecture::{compare_configurations, is_tied, layer_count};
+pub(crate) use architecture::{LAYERS, compare_configurations, is_tied, layer_count};
 pub use problem::{Incompatibilities, Incompatibility};
 pub(crate) use tensors::{Matched, Role, TensorView, match_tensors};
-pub(crate) use vocabulary::compare_tokenizers;

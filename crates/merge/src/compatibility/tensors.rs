@@ -2,11 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use tributary_tensorfile::DType;
+use tributary_tensorfile::{DType, TensorInfo};
 
 use super::Incompatibility;
 
 const HEAD: &str = "lm_head.weight";
+/// Parts of the names of tensors that have a row for each token.
+const TOKEN_PARTS: &[&str] = &[
+    "embed_tokens",
+    "lm_head",
+    "wte",
+    "word_embeddings",
+    "embed_out",
+    "embed_in",
+    "tok_embeddings",
+    "embed",
+];
 /// Floating-point tensors that are no weights: recomputed by whoever loads the model.
 const BUFFERS: &[&str] = &[
     "rotary_emb.inv_freq",
@@ -15,12 +26,14 @@ const BUFFERS: &[&str] = &[
     "masked_bias",
 ];
 
-/// What a header says of one tensor.
+/// A tensor of one model under the name it has in the result.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TensorView {
     pub(crate) name: String,
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<usize>,
+    /// Where it is in its own model.
+    pub(crate) info: TensorInfo,
+    /// The type it is stored in; what is read may be wider.
+    pub(crate) stored: DType,
 }
 
 /// What becomes of a tensor.
@@ -28,8 +41,8 @@ pub(crate) struct TensorView {
 pub(crate) enum Role {
     /// Every model has it: it is merged.
     Merge,
-    /// Not a weight: taken from the model of this number as it is.
-    Copy(usize),
+    /// Not a weight: taken from the first model that has it as it is.
+    Copy,
 }
 
 /// One tensor of the result.
@@ -40,14 +53,20 @@ pub(crate) struct Matched {
     /// Type in the first model that has it.
     pub(crate) dtype: DType,
     pub(crate) role: Role,
+    /// The tensor in each model that is read: number of the model, and where it is there.
+    pub(crate) inputs: Vec<(usize, TensorInfo)>,
+    /// Are its rows tokens, to be found by a map?
+    pub(crate) is_aligned: bool,
 }
 
 /// Matches the tensors of all models by name; the first model is the one that buffers come from. `tied` says that the
-/// head is the embedding: a stored copy of it is left out and counts once. Returns the tensors sorted by name, what
-/// does not fit, and what a user should know.
+/// head is the embedding: a stored copy of it is left out and counts once. `rows` is the number of rows that tensors
+/// with a row a token get, where tokenizers are aligned. Returns the tensors sorted by name, what does not fit, and what
+/// a user should know.
 pub(crate) fn match_tensors(
     models: &[(&str, Vec<TensorView>)],
     tied: bool,
+    rows: Option<usize>,
 ) -> (Vec<Matched>, Vec<Incompatibility>, Vec<String>) {
     let mut by_name: BTreeMap<&str, Vec<Option<&TensorView>>> = BTreeMap::new();
     for (index, (_, tensors)) in models.iter().enumerate() {
@@ -82,51 +101,70 @@ pub(crate) fn match_tensors(
             ));
             continue;
         }
+        let mut found = Matched {
+            name: name.to_string(),
+            shape: first.info.shape.clone(),
+            dtype: first.stored,
+            role: Role::Copy,
+            inputs: vec![(owner, first.info.clone())],
+            is_aligned: false,
+        };
         let is_buffer = |tensor: &TensorView| {
-            is_whole_number(tensor.dtype) || BUFFERS.iter().any(|buffer| tensor.name.ends_with(buffer))
+            is_whole_number(tensor.stored) || BUFFERS.iter().any(|buffer| tensor.name.ends_with(buffer))
         };
         if is_buffer(first) {
-            matched.push(Matched {
-                name: name.to_string(),
-                shape: first.shape.clone(),
-                dtype: first.dtype,
-                role: Role::Copy(owner),
-            });
+            matched.push(found);
             continue;
         }
+        let all_but_rows = |tensor: &TensorView| {
+            tensor.info.shape.len() == first.info.shape.len()
+                && tensor.info.shape.get(1..) == first.info.shape.get(1..)
+        };
+        let has_tokens = has_a_row_a_token(name) && row.iter().flatten().all(|tensor| all_but_rows(tensor));
         let subject = format!("tensor {name}");
-        if row.iter().flatten().any(|tensor| !tensor.dtype.is_float()) {
-            let found = of(|tensor| tensor.dtype.name().to_string());
+        if row.iter().flatten().any(|tensor| !tensor.stored.is_float()) {
+            let found = of(|tensor| tensor.stored.name().to_string());
             refusals.push(Incompatibility::new(subject, "this type cannot be merged", found));
         } else if row.iter().any(Option::is_none) {
-            let found = of(|tensor| format!("{:?}", tensor.shape));
+            let found = of(|tensor| format!("{:?}", tensor.info.shape));
             refusals.push(Incompatibility::new(subject, "is not in every model", found));
-        } else if row.iter().flatten().any(|tensor| tensor.shape != first.shape) {
-            let rows_only = |tensor: &TensorView| {
-                tensor.shape.len() == first.shape.len() && tensor.shape.get(1..) == first.shape.get(1..)
-            };
-            let vocabulary = (name.contains("embed") || name == HEAD)
-                && row.iter().flatten().all(|tensor| rows_only(tensor));
-            let message = if vocabulary {
-                "the vocabularies differ in size; merging them is not in this version yet"
+        } else if let Some(rows) = rows.filter(|_| has_tokens) {
+            found.role = Role::Merge;
+            found.shape[0] = rows;
+            found.is_aligned = true;
+            found.inputs = infos(&row);
+            matched.push(found);
+        } else if row
+            .iter()
+            .flatten()
+            .any(|tensor| tensor.info.shape != first.info.shape)
+        {
+            let message = if has_tokens {
+                "the vocabularies differ in size (tokenizer_source: union or base matches rows by token)"
             } else {
                 "shapes differ"
             };
-            refusals.push(Incompatibility::new(
-                subject,
-                message,
-                of(|tensor| format!("{:?}", tensor.shape)),
-            ));
+            let found = of(|tensor| format!("{:?}", tensor.info.shape));
+            refusals.push(Incompatibility::new(subject, message, found));
         } else {
-            matched.push(Matched {
-                name: name.to_string(),
-                shape: first.shape.clone(),
-                dtype: first.dtype,
-                role: Role::Merge,
-            });
+            found.role = Role::Merge;
+            found.inputs = infos(&row);
+            matched.push(found);
         }
     }
     (matched, refusals, notes)
+}
+
+fn infos(row: &[Option<&TensorView>]) -> Vec<(usize, TensorInfo)> {
+    let tensors = row.iter().enumerate();
+    tensors
+        .filter_map(|(model, tensor)| Some((model, tensor.as_ref()?.info.clone())))
+        .collect()
+}
+
+/// Is the tensor of this name an embedding of tokens, or a head that gives one number a token?
+fn has_a_row_a_token(name: &str) -> bool {
+    name.split('.').any(|part| TOKEN_PARTS.contains(&part))
 }
 
 fn is_whole_number(dtype: DType) -> bool {
@@ -151,8 +189,15 @@ mod tests {
     fn view(name: &str, dtype: DType, shape: &[usize]) -> TensorView {
         TensorView {
             name: name.to_string(),
-            dtype,
-            shape: shape.to_vec(),
+            info: TensorInfo {
+                name: name.to_string(),
+                dtype,
+                shape: shape.to_vec(),
+                bytes: 0,
+                shard: 0,
+                offset: 0,
+            },
+            stored: dtype,
         }
     }
 
@@ -167,7 +212,7 @@ mod tests {
             view("b.weight", DType::F32, &[2, 3]),
             view("extra_ids", DType::I32, &[1]),
         ];
-        let (matched, refusals, notes) = match_tensors(&[("base", base), ("x", tuned)], false);
+        let (matched, refusals, notes) = match_tensors(&[("base", base), ("x", tuned)], false, None);
         assert!(refusals.is_empty() && notes.is_empty());
         let roles: Vec<_> = matched
             .iter()
@@ -176,10 +221,10 @@ mod tests {
         assert_eq!(
             roles,
             [
-                ("a.rotary_emb.inv_freq", Role::Copy(0)),
+                ("a.rotary_emb.inv_freq", Role::Copy),
                 ("b.weight", Role::Merge),
-                ("extra_ids", Role::Copy(1)),
-                ("position_ids", Role::Copy(0))
+                ("extra_ids", Role::Copy),
+                ("position_ids", Role::Copy)
             ]
         );
         assert_eq!(matched[1].dtype, DType::BF16);
@@ -192,9 +237,10 @@ mod tests {
             view("model.embed_tokens.weight", DType::F32, &[4, 2]),
         ];
         let without = vec![view("model.embed_tokens.weight", DType::F32, &[4, 2])];
-        let (matched, refusals, notes) = match_tensors(&[("a", with.clone()), ("b", without.clone())], true);
+        let (matched, refusals, notes) =
+            match_tensors(&[("a", with.clone()), ("b", without.clone())], true, None);
         assert_eq!((matched.len(), refusals.len(), notes.len()), (1, 0, 1));
-        let (_, refusals, _) = match_tensors(&[("a", with), ("b", without)], false);
+        let (_, refusals, _) = match_tensors(&[("a", with), ("b", without)], false, None);
         assert_eq!(
             refusals[0].to_string(),
             "tensor lm_head.weight: is not in every model: [4, 2] in a; nothing in b"
@@ -214,12 +260,12 @@ mod tests {
             view("x", DType::F32, &[2, 3]),
             view("z", DType::F8E4M3, &[1]),
         ];
-        let (_, refusals, _) = match_tensors(&[("a", a.clone()), ("b", b), ("c", a)], false);
+        let (_, refusals, _) = match_tensors(&[("a", a.clone()), ("b", b), ("c", a)], false, None);
         let texts: Vec<String> = refusals.iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
             [
-                "tensor embed.weight: the vocabularies differ in size; merging them is not in this version yet: [10, 2] in a, c; [11, 2] in b",
+                "tensor embed.weight: the vocabularies differ in size (tokenizer_source: union or base matches rows by token): [10, 2] in a, c; [11, 2] in b",
                 "tensor x: shapes differ: [2, 2] in a, c; [2, 3] in b",
                 "tensor y: is not in every model: [1] in a, c; nothing in b",
                 "tensor z: this type cannot be merged: F8_E4M3 in a, b, c"

@@ -1,46 +1,16 @@
-//! From a tree to a [`MergeSpec`], collecting every mistake on the way.
+//! Reading the parts of a tree, noting where each stands and collecting every mistake on the way.
+//!
+//! [`super::decode_document`] reads the whole with these; parameters are read here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parameter::{Case, ParameterValue, Scalar, Setting};
 use super::problem::Problem;
-use super::spec::{FloatType, MergeSpec, ModelSpec};
+use super::spec::{FloatType, Parameters};
 use super::suggest::nearest;
 use super::tree::{Key, Node, Place, Value};
 
-const DOCUMENT_KEYS: &[&str] = &[
-    "merge_method",
-    "base_model",
-    "models",
-    "parameters",
-    "dtype",
-    "out_dtype",
-    "tokenizer_source",
-];
-/// What mergekit has in a document and this version has not.
-const NOT_YET: &[&str] = &["slices", "modules", "tokenizer", "chat_template", "name"];
-const MODEL_KEYS: &[&str] = &["model", "name", "parameters"];
 const CASE_KEYS: &[&str] = &["filter", "value"];
-
-/// What a tree says, as far as it could be understood.
-pub(crate) struct Decoded {
-    /// `None` if something necessary is missing.
-    pub(crate) spec: Option<MergeSpec>,
-    pub(crate) problems: Vec<Problem>,
-    /// Places of keys and of values by path.
-    pub(crate) places: BTreeMap<String, (Option<Place>, Option<Place>)>,
-}
-
-/// Reads the document; never stops at the first mistake.
-pub(crate) fn decode(root: &Node) -> Decoded {
-    let mut decoder = Decoder::default();
-    let spec = decoder.document(root);
-    Decoded {
-        spec,
-        problems: decoder.problems,
-        places: decoder.places,
-    }
-}
 
 /// Reads what is written for one parameter.
 ///
@@ -54,88 +24,18 @@ pub(crate) fn decode_parameter(node: &Node) -> Result<ParameterValue, Vec<Proble
     }
 }
 
+/// Reads trees and remembers what was wrong, and where everything stands.
 #[derive(Default)]
-struct Decoder {
-    problems: Vec<Problem>,
-    places: BTreeMap<String, (Option<Place>, Option<Place>)>,
+pub(super) struct Decoder {
+    pub(super) problems: Vec<Problem>,
+    /// Places of keys and of values by path.
+    pub(super) places: BTreeMap<String, (Option<Place>, Option<Place>)>,
     /// Paths that a misspelt key was probably meant for: not missing, then.
     meant: BTreeSet<String>,
 }
 
 impl Decoder {
-    fn document(&mut self, root: &Node) -> Option<MergeSpec> {
-        if matches!(root.value, Value::Null) {
-            self.problems
-                .push(Problem::value("", "the document is empty").at(root.place));
-            return None;
-        }
-        let entries = self.map(root, "", DOCUMENT_KEYS, NOT_YET)?;
-        let mut spec = MergeSpec {
-            merge_method: String::new(),
-            base_model: None,
-            models: Vec::new(),
-            parameters: BTreeMap::new(),
-            dtype: None,
-            out_dtype: None,
-            tokenizer_source: None,
-        };
-        for (path, key, node) in entries {
-            match key {
-                "merge_method" => spec.merge_method = self.text(node, &path).unwrap_or_default(),
-                "base_model" => spec.base_model = self.optional_text(node, &path),
-                "models" => spec.models = self.models(node, &path),
-                "parameters" => spec.parameters = self.parameters(node, &path),
-                "dtype" => spec.dtype = self.float_type(node, &path),
-                "out_dtype" => spec.out_dtype = self.float_type(node, &path),
-                _ => spec.tokenizer_source = self.optional_text(node, &path),
-            }
-        }
-        for required in ["merge_method", "models"] {
-            let refused = required == "models"
-                && ["slices", "modules"]
-                    .iter()
-                    .any(|key| self.places.contains_key(*key));
-            if self.is_missing(required) && !refused {
-                self.problems
-                    .push(Problem::value("", format!("{required:?} is missing")).at(root.place));
-            }
-        }
-        Some(spec)
-    }
-
-    fn models(&mut self, node: &Node, path: &str) -> Vec<ModelSpec> {
-        let Some(items) = self.list(node, path, "models") else {
-            return Vec::new();
-        };
-        let mut models = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            self.places.insert(path.clone(), (item.place, item.place));
-            let Some(entries) = self.map(item, &path, MODEL_KEYS, &[]) else {
-                continue;
-            };
-            let mut model = ModelSpec {
-                model: String::new(),
-                name: None,
-                parameters: BTreeMap::new(),
-            };
-            for (path, key, node) in entries {
-                match key {
-                    "model" => model.model = self.text(node, &path).unwrap_or_default(),
-                    "name" => model.name = self.optional_text(node, &path),
-                    _ => model.parameters = self.parameters(node, &path),
-                }
-            }
-            if self.is_missing(&format!("{path}.model")) {
-                self.problems
-                    .push(Problem::value(&path, "\"model\" is missing").at(item.place));
-            }
-            models.push(model);
-        }
-        models
-    }
-
-    fn parameters(&mut self, node: &Node, path: &str) -> BTreeMap<String, ParameterValue> {
+    pub(super) fn parameters(&mut self, node: &Node, path: &str) -> Parameters {
         if matches!(node.value, Value::Null) {
             return BTreeMap::new();
         }
@@ -178,7 +78,7 @@ impl Decoder {
     }
 
     fn case(&mut self, node: &Node, path: &str) -> Option<Case> {
-        let entries = self.map(node, path, CASE_KEYS, &[])?;
+        let entries = self.map(node, path, CASE_KEYS)?;
         let (mut filter, mut setting, mut has_value) = (None, None, false);
         for (path, key, node) in entries {
             if key == "filter" {
@@ -223,7 +123,7 @@ impl Decoder {
         }
     }
 
-    fn float_type(&mut self, node: &Node, path: &str) -> Option<FloatType> {
+    pub(super) fn float_type(&mut self, node: &Node, path: &str) -> Option<FloatType> {
         let text = self.optional_text(node, path)?;
         match float_type(&text) {
             Ok(found) => Some(found),
@@ -238,7 +138,7 @@ impl Decoder {
         }
     }
 
-    fn text(&mut self, node: &Node, path: &str) -> Option<String> {
+    pub(super) fn text(&mut self, node: &Node, path: &str) -> Option<String> {
         match &node.value {
             Value::Text(text) if !text.trim().is_empty() => Some(text.clone()),
             Value::Text(_) => {
@@ -253,7 +153,7 @@ impl Decoder {
         }
     }
 
-    fn optional_text(&mut self, node: &Node, path: &str) -> Option<String> {
+    pub(super) fn optional_text(&mut self, node: &Node, path: &str) -> Option<String> {
         if matches!(node.value, Value::Null) {
             None
         } else {
@@ -261,7 +161,7 @@ impl Decoder {
         }
     }
 
-    fn list<'a>(&mut self, node: &'a Node, path: &str, what: &str) -> Option<&'a [Node]> {
+    pub(super) fn list<'a>(&mut self, node: &'a Node, path: &str, what: &str) -> Option<&'a [Node]> {
         match &node.value {
             Value::List(items) => Some(items),
             _ => {
@@ -272,12 +172,11 @@ impl Decoder {
     }
 
     /// The entries of a mapping with known keys, as (path, key, value); the others become problems.
-    fn map<'a>(
+    pub(super) fn map<'a>(
         &mut self,
         node: &'a Node,
         path: &str,
         known: &[&str],
-        not_yet: &[&str],
     ) -> Option<Vec<(String, &'a str, &'a Node)>> {
         let Value::Map(entries) = &node.value else {
             self.expected("a mapping", node, path);
@@ -290,14 +189,6 @@ impl Decoder {
             let text = key.text.as_str();
             if known.contains(&text) {
                 found.push((path, text, node));
-            } else if not_yet.contains(&text) {
-                let message = format!("{text:?} is part of mergekit's format, but not of this version yet");
-                let problem = Problem::key(path, message).at(key.place);
-                self.problems.push(match text {
-                    "slices" | "modules" => problem.help("list whole models under \"models\""),
-                    "tokenizer" => problem.help("\"tokenizer_source: base\" is there"),
-                    _ => problem,
-                });
             } else {
                 let problem = Problem::key(path, format!("unknown key {text:?}")).at(key.place);
                 let near = nearest(text, known.iter().copied());
@@ -308,18 +199,63 @@ impl Decoder {
         Some(found)
     }
 
+    /// The entries of a mapping with keys of the writer's choice, as (path, key, value).
+    pub(super) fn named<'a>(&mut self, node: &'a Node, path: &str) -> Vec<(String, &'a str, &'a Node)> {
+        match &node.value {
+            Value::Null => Vec::new(),
+            Value::Map(entries) => entries
+                .iter()
+                .map(|(key, node)| (self.place(path, key, node), key.text.as_str(), node))
+                .collect(),
+            _ => {
+                self.expected("a mapping", node, path);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Says that a key is missing, unless it was misspelt.
+    pub(super) fn require(&mut self, node: &Node, path: &str, key: &str) {
+        if self.is_missing(&join(path, key)) {
+            self.problems
+                .push(Problem::value(path, format!("{key:?} is missing")).at(node.place));
+        }
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn count(&mut self, node: &Node, path: &str) -> Option<usize> {
+        match node.value {
+            Value::Number(number) if number.fract() == 0.0 && (0.0..1e15).contains(&number) => {
+                Some(number as usize)
+            }
+            _ => {
+                self.expected("a whole number from 0", node, path);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, node: &Node, path: &str) -> bool {
+        let Value::Flag(flag) = node.value else {
+            self.expected("true or false", node, path);
+            return false;
+        };
+        flag
+    }
+
     /// Notes where a key and its value stand; returns the path.
-    fn place(&mut self, path: &str, key: &Key, node: &Node) -> String {
+    pub(super) fn place(&mut self, path: &str, key: &Key, node: &Node) -> String {
         let path = join(path, &key.text);
         self.places.insert(path.clone(), (key.place, node.place));
         path
     }
 
-    fn is_missing(&self, path: &str) -> bool {
+    pub(super) fn is_missing(&self, path: &str) -> bool {
         !self.places.contains_key(path) && !self.meant.contains(path)
     }
 
-    fn expected(&mut self, what: &str, node: &Node, path: &str) {
+    pub(super) fn expected(&mut self, what: &str, node: &Node, path: &str) {
         let problem =
             Problem::value(path, format!("{what} expected, found {}", node.value.kind())).at(node.place);
         self.problems.push(match (what, &node.value) {
@@ -336,7 +272,7 @@ pub(crate) fn float_type(name: &str) -> Result<FloatType, Problem> {
     FloatType::from_name(name).ok_or_else(wrong)
 }
 
-fn join(path: &str, key: &str) -> String {
+pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_string()
     } else {

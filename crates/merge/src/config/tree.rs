@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
+/// Documents of one file.
+const MAX_DOCUMENTS: usize = 64;
 /// A merge configuration is a page of text, never a megabyte.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -80,8 +82,16 @@ pub(crate) struct SyntaxError {
 }
 
 impl Node {
-    /// Parses one YAML document.
-    pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    /// A document without content.
+    pub(crate) fn empty() -> Node {
+        Node {
+            place: None,
+            value: Value::Null,
+        }
+    }
+
+    /// Parses the YAML documents of a file; those without content are left out.
+    pub(crate) fn parse_all(text: &str) -> Result<Vec<Node>, SyntaxError> {
         if text.len() > MAX_BYTES {
             let message = format!(
                 "{} bytes; a merge configuration has at most {MAX_BYTES}",
@@ -94,10 +104,10 @@ impl Node {
             max_anchors: 100,
             max_aliases: 1_000,
             max_nodes: 10_000,
-            max_documents: 1,
+            max_documents: MAX_DOCUMENTS,
         };
         let options = serde_saphyr::options! { budget: budget, with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
             let place = error.location().as_ref().and_then(Place::new);
             SyntaxError {
                 place,
@@ -134,8 +144,7 @@ fn message(error: &serde_saphyr::Error, has_place: bool) -> String {
         serde_saphyr::Error::Budget {
             breach: serde_saphyr::budget::BudgetBreach::Documents { .. },
             ..
-        } => "one document expected; several in one file are mergekit's, but not in this version yet"
-            .to_string(),
+        } => format!("more than {MAX_DOCUMENTS} documents"),
         error => {
             let mut message = error.to_string();
             if let Some(cut) = message.rfind(" at line ").filter(|_| has_place) {
@@ -251,7 +260,10 @@ mod tests {
 
     #[test]
     fn keys_and_values_know_their_places() {
-        let node = Node::parse("a: 1\nb:\n  - x\n  - {c: true, d: 1e-5}\ne: ~\n").unwrap();
+        let nodes = Node::parse_all("a: 1\nb:\n  - x\n  - {c: true, d: 1e-5}\ne: ~\n").unwrap();
+        let [node] = nodes.as_slice() else {
+            panic!("not one document")
+        };
         let Value::Map(entries) = &node.value else {
             panic!("not a map")
         };
@@ -308,10 +320,10 @@ mod tests {
             "[".repeat(1000),
             bomb,
             "a: 1\na: 2\n".to_string(),
-            "---\na: 1\n---\nb: 2\n".to_string(),
+            "---\na: 1\n".repeat(MAX_DOCUMENTS + 1),
             "x".repeat(2 << 20),
         ] {
-            assert!(Node::parse(&text).is_err(), "{}", &text[..text.len().min(40)]);
+            assert!(Node::parse_all(&text).is_err(), "{}", &text[..text.len().min(40)]);
         }
     }
 }

@@ -14,12 +14,15 @@ mod output;
 mod pass;
 mod queue;
 mod tally;
+mod view;
+mod work;
 
 pub(crate) use block::Cut;
 pub(crate) use buffers::{Ends, Footprint, Sizing};
 pub(crate) use output::Output;
-pub(crate) use pass::{Pass, Work, coefficient};
+pub(crate) use pass::{Pass, coefficient};
 pub(crate) use queue::Made;
+pub(crate) use work::{Work, WorkInput};
 
 /// Elements of a run, the unit in which sums are added, and what block sizes are multiples of; longer only where rows are.
 pub(crate) const RUN: usize = 1 << 16;

@@ -3,48 +3,24 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use tributary_tensorfile::{DType, TensorInfo, TensorSpec, from_f32, to_f32};
+use tributary_tensorfile::{DType, from_f32, to_f32};
 
 use super::Output;
 use super::block::Cut;
 use super::buffers::{Buffers, Footprint, Ledger, Sizing};
 use super::queue::{Claim, Job, Made, Open, Pool, Queue};
 use super::tally::Share;
+use super::view::View;
+use super::work::Work;
 use crate::error::{MergeError, Result};
 use crate::kernel::{CHUNK, GramSum, Term, count_beyond, round_to_f32, weighted_sum};
-use crate::method::{Chunk, Measure, Of, Rule, Step, TensorPlace};
+use crate::method::{Chunk, Measure, Of, Rule, Step};
 use crate::source::Source;
-
-/// A tensor of the result and where it comes from.
-#[derive(Clone, Debug)]
-pub(crate) struct Work {
-    pub(crate) spec: TensorSpec,
-    pub(crate) place: TensorPlace,
-    /// Number of the input that the tensor is copied from; `None` if it is merged.
-    pub(crate) copied_from: Option<usize>,
-    /// The tensor in each input; for a copied tensor only in that one.
-    pub(crate) inputs: Vec<Option<TensorInfo>>,
-    /// Shard of the result and first byte there.
-    pub(crate) shard: usize,
-    pub(crate) offset: u64,
-}
-
-impl Work {
-    /// Bytes of the tensor in all inputs that are read.
-    pub(crate) fn bytes(&self) -> u64 {
-        let inputs = self.inputs.iter().enumerate();
-        let read = inputs.filter(|(input, _)| self.copied_from.is_none_or(|owner| owner == *input));
-        read.filter_map(|(_, info)| info.as_ref())
-            .map(|info| info.bytes)
-            .sum()
-    }
-}
 
 /// One pass.
 pub(crate) struct Pass<'a> {
-    /// The inputs and what messages call them; the base first if there is one.
+    /// The models and what messages call them.
     pub(crate) inputs: &'a [(String, Source)],
-    pub(crate) has_base: bool,
     pub(crate) tensors: &'a [Work],
     /// How each tensor is made; `None` for copied ones.
     pub(crate) rules: &'a [Option<Box<dyn Rule>>],
@@ -94,7 +70,7 @@ impl Pass<'_> {
             let mut worker = Worker {
                 pass: self,
                 buffers: Buffers::new(self.footprint, self.sizing.block, &ledger),
-                scratch: Scratch::new(self.inputs.len()),
+                scratch: Scratch::new(self.footprint.inputs.len()),
                 read: &read,
             };
             while let Some(claim) = queue.claim() {
@@ -124,7 +100,7 @@ impl Pass<'_> {
 
     fn job<'a>(&self, work: &'a Work, rule: &'a Option<Box<dyn Rule>>) -> Job<'a> {
         // Without an output nothing is copied.
-        let is_skipped = work.copied_from.is_some() && self.output.is_none();
+        let is_skipped = work.is_copied && self.output.is_none();
         let elements = if is_skipped { 0 } else { work.spec.elements() };
         let unit = rule.as_ref().map_or(1, |rule| rule.unit());
         Job {
@@ -133,7 +109,7 @@ impl Pass<'_> {
             rule: rule.as_deref(),
             bytes: work.bytes(),
             vectors,
-            inputs: self.inputs.len(),
+            inputs: work.inputs.len(),
         }
     }
 }
@@ -186,10 +162,10 @@ impl Worker<'_> {
             )));
         };
         let range = job.cut.block(claim.block);
-        let share = match (tensor.copied_from, job.rule) {
-            (Some(input), _) => self.copy(tensor, input, range).map(|()| Share::Counts),
-            (None, Some(rule)) => self.merge(tensor, rule, open, (claim.block, &job.cut), &queue.pool),
-            (None, None) => Err(MergeError::Internal(format!(
+        let share = match (tensor.is_copied, job.rule) {
+            (true, _) => self.copy(tensor, range).map(|()| Share::Counts),
+            (false, Some(rule)) => self.merge(tensor, rule, open, (claim.block, &job.cut), &queue.pool),
+            (false, None) => Err(MergeError::Internal(format!(
                 "tensor {} has no rule",
                 tensor.spec.name
             ))),
@@ -202,18 +178,22 @@ impl Worker<'_> {
     }
 
     /// Moves a block as it is, in pieces that fit the output buffer.
-    fn copy(&mut self, tensor: &Work, input: usize, range: std::ops::Range<usize>) -> Result<()> {
+    fn copy(&mut self, tensor: &Work, range: std::ops::Range<usize>) -> Result<()> {
         let Some(output) = self.pass.output else {
             return Ok(());
         };
         let width = tensor.spec.dtype.size();
-        let (mut at, end) = (range.start * width, range.end * width);
-        while at < end {
-            let count = (end - at).min(self.buffers.output.len());
-            let buffer = &mut self.buffers.output[..count];
-            fetch(self.pass, tensor, input, at as u64, buffer)?;
-            self.read.fetch_add(count as u64, Ordering::Relaxed);
-            output.write(tensor.shard, tensor.offset + at as u64, buffer)?;
+        let most = self.buffers.output.len() / width;
+        let mut at = range.start;
+        while at < range.end {
+            let count = (range.end - at).min(most);
+            let mut buffer = std::mem::take(&mut self.buffers.output);
+            let bytes = &mut buffer[..count * width];
+            let moved = self
+                .load(tensor, 0, at..at + count, bytes)
+                .and_then(|()| output.write(tensor.shard, tensor.offset + (at * width) as u64, bytes));
+            self.buffers.output = buffer;
+            moved?;
             at += count;
         }
         Ok(())
@@ -233,20 +213,20 @@ impl Worker<'_> {
         match held {
             Some(slot) if slot.get().is_some() => {}
             Some(slot) => {
-                let mut inputs = vec![Vec::new(); self.pass.inputs.len()];
-                for (input, info) in &needed {
-                    let mut bytes = pool.take(range.len() * info.dtype.size());
-                    self.load(tensor, *input, info, range.start, &mut bytes)?;
-                    inputs[*input] = bytes;
+                let mut inputs = vec![Vec::new(); tensor.inputs.len()];
+                for (member, dtype) in &needed {
+                    let mut bytes = pool.take(range.len() * dtype.size());
+                    self.load(tensor, *member, range.clone(), &mut bytes)?;
+                    inputs[*member] = bytes;
                 }
                 let _ = slot.set(inputs);
             }
             None => {
-                for (input, info) in &needed {
-                    let mut buffer = std::mem::take(&mut self.buffers.inputs[*input]);
-                    let bytes = &mut buffer[..range.len() * info.dtype.size()];
-                    let loaded = self.load(tensor, *input, info, range.start, bytes);
-                    self.buffers.inputs[*input] = buffer;
+                for (member, dtype) in &needed {
+                    let mut buffer = std::mem::take(&mut self.buffers.inputs[*member]);
+                    let bytes = &mut buffer[..range.len() * dtype.size()];
+                    let loaded = self.load(tensor, *member, range.clone(), bytes);
+                    self.buffers.inputs[*member] = buffer;
                     loaded?;
                 }
             }
@@ -270,22 +250,23 @@ impl Worker<'_> {
         let mut at = range.start;
         while at < range.end {
             let len = cut.chunk.min(range.end - at);
-            for (input, info) in &needed {
-                let width = info.dtype.size();
-                let bytes = held.map_or(&*self.buffers.inputs[*input], |held| held[*input].as_slice());
+            for (member, dtype) in &needed {
+                let width = dtype.size();
+                let bytes = held.map_or(&*self.buffers.inputs[*member], |held| held[*member].as_slice());
                 let bytes = &bytes[(at - range.start) * width..(at - range.start + len) * width];
-                let values = &mut self.scratch.values[*input][..len];
-                to_f32(info.dtype, bytes, values).map_err(|error| MergeError::Internal(error.to_string()))?;
+                let values = &mut self.scratch.values[*member][..len];
+                to_f32(*dtype, bytes, values).map_err(|error| MergeError::Internal(error.to_string()))?;
             }
             let ends_run = (at + len).is_multiple_of(cut.run) || at + len == range.end;
             let run = at / cut.run;
-            let chunk = Chunk::new(at, len, &self.scratch.values, self.pass.has_base);
+            let values = &self.scratch.values[..tensor.inputs.len()];
+            let chunk = Chunk::new(at, len, values, tensor.has_base);
             match (open.measure, &mut share) {
                 (Some(Measure::Gram(of)), Share::Gram(runs)) => {
-                    let count = vectors(Measure::Gram(of), self.pass.inputs.len());
+                    let count = vectors(Measure::Gram(of), tensor.inputs.len());
                     let gram = self.scratch.gram.take().filter(|gram| gram.models() == count);
                     let mut gram = gram.unwrap_or_else(|| GramSum::new(count));
-                    add_products(&mut gram, of, &self.scratch.values, len);
+                    add_products(&mut gram, of, values, len);
                     if ends_run {
                         runs.push((run, gram.finish()));
                     }
@@ -302,7 +283,9 @@ impl Worker<'_> {
                 _ => {}
             }
             match &open.step {
-                Some(Step::WeightedSum { base, models }) => self.add_up(*base, models, &needed, len),
+                Some(Step::WeightedSum { base, models }) => {
+                    self.add_up((*base, models), tensor, &needed, len)
+                }
                 Some(Step::Combine) => {
                     let sum = &mut self.scratch.sum[..len];
                     rule.combine(&open.found, &chunk, sum);
@@ -326,47 +309,49 @@ impl Worker<'_> {
         Ok(share)
     }
 
-    /// The inputs that a step reads.
-    fn needed<'t>(&self, tensor: &'t Work, open: &Open) -> Vec<(usize, &'t TensorInfo)> {
-        let is_needed = |input: usize| match &open.step {
+    /// The inputs that a step reads: place and type.
+    fn needed(&self, tensor: &Work, open: &Open) -> Vec<(usize, DType)> {
+        let is_needed = |member: usize| match &open.step {
             Some(Step::WeightedSum { base, models }) if open.measure.is_none() && open.held.is_none() => {
-                coefficient(*base, models, input, self.pass.inputs.len()) != 0.0
+                coefficient(*base, models, member, tensor.inputs.len()) != 0.0
             }
             _ => true,
         };
         let inputs = tensor.inputs.iter().enumerate();
-        let needed = inputs.filter(|(input, _)| is_needed(*input));
-        needed
-            .filter_map(|(input, info)| Some((input, info.as_ref()?)))
-            .collect()
+        let needed = inputs.filter(|(member, _)| is_needed(*member));
+        needed.map(|(member, input)| (member, input.dtype)).collect()
     }
 
     fn load(
         &self,
         tensor: &Work,
-        input: usize,
-        info: &TensorInfo,
-        start: usize,
+        member: usize,
+        range: std::ops::Range<usize>,
         bytes: &mut [u8],
     ) -> Result<()> {
-        fetch(
-            self.pass,
+        let inputs = self.pass.inputs;
+        let read = View {
+            inputs,
             tensor,
-            input,
-            (start * info.dtype.size()) as u64,
-            bytes,
-        )?;
-        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            member,
+        }
+        .read(range, bytes)?;
+        self.read.fetch_add(read, Ordering::Relaxed);
         Ok(())
     }
 
-    fn add_up(&mut self, base: f64, models: &[f64], needed: &[(usize, &TensorInfo)], len: usize) {
-        let inputs = self.pass.inputs.len();
+    fn add_up(
+        &mut self,
+        (base, models): (f64, &[f64]),
+        tensor: &Work,
+        needed: &[(usize, DType)],
+        len: usize,
+    ) {
         let terms: Vec<Term<'_>> = needed
             .iter()
-            .map(|(input, _)| Term {
-                coefficient: coefficient(base, models, *input, inputs),
-                values: &self.scratch.values[*input][..len],
+            .map(|(member, _)| Term {
+                coefficient: coefficient(base, models, *member, tensor.inputs.len()),
+                values: &self.scratch.values[*member][..len],
             })
             .filter(|term| term.coefficient != 0.0)
             .collect();
@@ -419,15 +404,4 @@ fn add_products(gram: &mut GramSum, of: Of, values: &[Vec<f32>], len: usize) {
         }
         gram.add(end - start);
     }
-}
-
-/// Reads from byte `start` of a tensor in one input.
-fn fetch(pass: &Pass<'_>, tensor: &Work, input: usize, start: u64, buffer: &mut [u8]) -> Result<()> {
-    let (Some((name, source)), Some(Some(info))) = (pass.inputs.get(input), tensor.inputs.get(input)) else {
-        return Err(MergeError::Internal(format!(
-            "tensor {} is not in input {input}",
-            tensor.spec.name
-        )));
-    };
-    source.read(name, info, start, buffer)
 }

@@ -78,12 +78,18 @@ impl Method for Breadcrumbs {
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
-        _: &Statistics,
+        statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
         let densities = settings.model_shares("density", tensor)?;
         let gammas = settings.model_shares("gamma", tensor)?;
         let sparsify = Middle::new(&densities, &gammas, tensor.elements());
-        Ok(Box::new(Sparse::new(sparsify, self.elects, tensor, settings)?))
+        Ok(Box::new(Sparse::new(
+            sparsify,
+            self.elects,
+            tensor,
+            settings,
+            statistics,
+        )?))
     }
 }
 

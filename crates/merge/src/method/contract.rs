@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::draw::Rescale;
 use super::sparse::Vote;
 use super::{Rule, Settings, TensorPlace};
-use crate::config::Scalar;
+use crate::config::{Compat, Scalar};
 use crate::statistics::GramTable;
 
 /// A merging method.
@@ -28,8 +28,12 @@ pub trait Method: Sync {
     fn parameters(&self) -> &'static [Parameter];
 
     /// What must be known of all tensors before the first one can be combined.
-    fn first_pass(&self, _settings: &Settings<'_>) -> FirstPass {
-        FirstPass::None
+    fn first_pass(&self, settings: &Settings<'_>) -> FirstPass {
+        if settings.measured_weights().is_some() {
+            FirstPass::Gram
+        } else {
+            FirstPass::None
+        }
     }
 
     /// How the models combine at one tensor. The error is a fragment that says what is wrong; the caller adds where.
@@ -95,9 +99,9 @@ impl Parameter {
     pub(super) const WEIGHT: Parameter = Parameter {
         name: "weight",
         scope: Scope::Model,
-        kind: Kind::Number,
+        kind: Kind::NumberOr(super::shares::WORDS),
         default: None,
-        summary: "how much of the model's task vector is added",
+        summary: "how much of the model's task vector is added; for all models: metagpt, by their norms",
     };
     /// Divide by all weights.
     pub(super) const NORMALIZE: Parameter = Parameter {
@@ -147,6 +151,15 @@ impl Parameter {
         default: Some(Default::Number(0.0)),
         summary: "seed of the random choices",
     };
+
+    /// The default in a program that differs from the paper's formula here; `None`: it is the same.
+    pub fn default_in(&self, program: Compat) -> Option<Default> {
+        match (program, self.name) {
+            (Compat::Mergekit, "vote") => Some(Default::Word("weighted")),
+            (Compat::Mergekit, "rescale") => Some(Default::Word("l1")),
+            _ => None,
+        }
+    }
 }
 
 /// Where a parameter may be written.
@@ -169,6 +182,8 @@ pub enum Kind {
     Flag,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A number as above, or for all models and tensors together one of these words.
+    NumberOr(&'static [&'static str]),
 }
 
 /// A default, in a form that can stand in a constant.

@@ -68,7 +68,7 @@ impl Method for Dare {
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
-        _: &Statistics,
+        statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
         let seed = settings.number("seed")? as u64;
         let densities = settings.model_shares("density", tensor)?;
@@ -80,7 +80,13 @@ impl Method for Dare {
             masks: masks.collect(),
             rescale: Rescale::from_word(settings.word("rescale")),
         };
-        Ok(Box::new(Sparse::new(sparsify, self.elects, tensor, settings)?))
+        Ok(Box::new(Sparse::new(
+            sparsify,
+            self.elects,
+            tensor,
+            settings,
+            statistics,
+        )?))
     }
 }
 

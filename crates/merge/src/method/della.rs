@@ -78,7 +78,7 @@ impl Method for Della {
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
-        _: &Statistics,
+        statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
         let seed = settings.number("seed")? as u64;
         let densities = settings.model_shares("density", tensor)?;
@@ -104,7 +104,13 @@ impl Method for Della {
             row: tensor.row(),
             rescale: Rescale::from_word(settings.word("rescale")),
         };
-        Ok(Box::new(Sparse::new(sparsify, self.elects, tensor, settings)?))
+        Ok(Box::new(Sparse::new(
+            sparsify,
+            self.elects,
+            tensor,
+            settings,
+            statistics,
+        )?))
     }
 }
 

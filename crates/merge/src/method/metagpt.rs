@@ -5,14 +5,17 @@
 //! code of `linear`. (The paper prints (1 − λₖ²) in its bound for the term k = t; only (1 − λₖ)² leads to its
 //! equation 15, which is what stands here.)
 //!
+//! The coefficients are computed in [`super::shares`], where other methods find them as weights (`weight: metagpt`).
+//!
 //! Deviations and additions: `scope` `layer` and `tensor` take the norms over a layer or a tensor instead of the whole
 //! model (not in the paper); `norms: recorded` believes the ‖τₜ‖² that training wrote into the models' manifests
 //! instead of reading the models once more. Tensors of integers, buffers and a second copy of a tied head are not part
-//! of τ. Where all task vectors are zero the result is θ₀.
+//! of τ. Where all task vectors are zero the result is θ₀. `cap`, `keep` and `dose` are of the specification: see there.
 
+use super::shares::{Extent, Limits, shares};
 use super::{
     BaseUse, Default, FirstPass, Kind, Method, Parameter, Rule, Scope, Settings, Statistics, TensorPlace,
-    WeightedSum, effective_number, normalise,
+    WeightedSum, effective_number, normalise, sum_in_any_order,
 };
 
 pub(crate) struct MetaGpt;
@@ -22,6 +25,7 @@ const LAYER: &str = "layer";
 const TENSOR: &str = "tensor";
 const READ: &str = "read";
 const RECORDED: &str = "recorded";
+const IGNORED: &str = "ignored";
 
 impl Method for MetaGpt {
     fn name(&self) -> &'static str {
@@ -52,6 +56,27 @@ impl Method for MetaGpt {
                 default: Some(Default::Word(READ)),
                 summary: "where the norms come from: the tensors (one more pass, and cosines), or the manifests",
             },
+            Parameter {
+                name: "dose",
+                scope: Scope::Merge,
+                kind: Kind::Word(&[IGNORED, RECORDED]),
+                default: Some(Default::Word(IGNORED)),
+                summary: "divide each norm by the dose that training recorded, so that long trainings do not dominate",
+            },
+            Parameter {
+                name: "cap",
+                scope: Scope::Merge,
+                kind: Kind::Number,
+                default: Some(Default::Number(1.0)),
+                summary: "largest coefficient; the others make up for it as far as their task vectors allow",
+            },
+            Parameter {
+                name: "keep",
+                scope: Scope::Merge,
+                kind: Kind::Number,
+                default: Some(Default::Number(0.0)),
+                summary: "how many models may take part (0: all); the best choice by their angles",
+            },
         ]
     }
 
@@ -69,23 +94,20 @@ impl Method for MetaGpt {
         settings: &Settings<'_>,
         statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
-        let squares = match (statistics, settings.word("scope")) {
-            (Statistics::Gram(gram), Some(LAYER)) => gram.layer(tensor).map(|gram| gram.squared_norms()),
-            (Statistics::Gram(gram), Some(TENSOR)) => gram.tensor(tensor).map(|gram| gram.squared_norms()),
-            (_, Some(LAYER | TENSOR)) => {
-                return Err("scope \"layer\" and \"tensor\" need norms: read".to_string());
-            }
-            _ => all_squares(statistics),
+        let extent = match settings.word("scope") {
+            Some(LAYER) => Extent::Layer,
+            Some(TENSOR) => Extent::Tensor,
+            _ => Extent::Model,
         };
-        let squares = squares.ok_or("the norms of the task vectors are not known")?;
-        Ok(Box::new(match normalise(&squares) {
-            Some(lambda) => WeightedSum {
-                base: 0.0,
-                models: lambda,
+        let lambda = shares(settings, statistics, tensor, extent, limits(settings)?)?;
+        Ok(Box::new(match lambda {
+            Some(models) => WeightedSum {
+                base: rest(&models),
+                models,
             },
             None => WeightedSum {
                 base: 1.0,
-                models: vec![0.0; squares.len()],
+                models: vec![0.0; settings.models()],
             },
         }))
     }
@@ -94,7 +116,11 @@ impl Method for MetaGpt {
         let Some(squares) = all_squares(statistics) else {
             return Vec::new();
         };
-        let Some(lambda) = normalise(&squares) else {
+        let whole = TensorPlace::new("", &[], 0..0);
+        let lambda =
+            limits(settings).and_then(|limits| shares(settings, statistics, &whole, Extent::Model, limits));
+        let lambda = lambda.ok().flatten().filter(|_| normalise(&squares).is_some());
+        let Some(lambda) = lambda else {
             return vec!["no model differs from the base: the result is the base".to_string()];
         };
         let models = settings.models() as f64;
@@ -119,6 +145,34 @@ impl Method for MetaGpt {
         }
         warnings
     }
+}
+
+/// What is left for the base: nothing, up to rounding, unless the coefficients are limited.
+fn rest(models: &[f64]) -> f64 {
+    let rest = 1.0 - sum_in_any_order(models);
+    if rest.abs() <= 4.0 * f64::EPSILON * models.len() as f64 {
+        0.0
+    } else {
+        rest
+    }
+}
+
+/// What `cap` and `keep` say, if they limit anything.
+fn limits(settings: &Settings<'_>) -> Result<Option<Limits>, String> {
+    let (cap, keep) = (settings.number("cap")?, settings.number("keep")?);
+    if !(cap > 0.0 && cap <= 1.0) {
+        return Err(format!("\"cap\" is {cap}, not above 0 and at most 1"));
+    }
+    if keep < 0.0 || keep.fract() != 0.0 {
+        return Err(format!("\"keep\" is {keep}, not a number of models"));
+    }
+    let keep = if keep == 0.0 {
+        settings.models()
+    } else {
+        keep as usize
+    };
+    let is_free = cap == 1.0 && keep >= settings.models();
+    Ok((!is_free).then_some(Limits { cap, keep }))
 }
 
 /// ‖τₜ‖² over all tensors.
@@ -149,13 +203,17 @@ mod tests {
     fn with<R>(scope: &str, models: usize, body: impl FnOnce(&Settings<'_>) -> R) -> R {
         let merge = BTreeMap::from([("scope".to_string(), scope.into())]);
         let own = BTreeMap::new();
-        body(&Settings::new(&MetaGpt, &merge, (0..models).map(|_| ("m", &own))))
+        body(&Settings::new(
+            &MetaGpt,
+            [&merge],
+            (0..models).map(|_| ("m", &own)),
+        ))
     }
 
     /// Spec 1f, T3: the golden cases.
     #[test]
     fn golden_coefficients() {
-        let place = TensorPlace::new("x", &[2], 1);
+        let place = TensorPlace::new("x", &[2], 0..1);
         let orthogonal = Gram::from_packed(2, vec![9.0, 0.0, 16.0]);
         let correlated = Gram::from_packed(2, vec![9.0, 9.0, 25.0]);
         for (gram, expected) in [
@@ -174,7 +232,7 @@ mod tests {
     #[test]
     fn scopes_take_their_own_norms() {
         let places = ["model.layers.0.a", "model.layers.0.b", "model.layers.1.a"]
-            .map(|name| TensorPlace::new(name, &[2], 2));
+            .map(|name| TensorPlace::new(name, &[2], 0..2));
         let grams = [[1.0, 0.0, 3.0], [1.0, 0.0, 1.0], [6.0, 0.0, 4.0]]
             .map(|packed| Gram::from_packed(2, packed.into()));
         let statistics = Statistics::Gram(GramTable::new(2, places.clone().into_iter().zip(grams)));
@@ -195,7 +253,7 @@ mod tests {
 
     #[test]
     fn identical_models_give_the_base() {
-        let place = TensorPlace::new("x", &[2], 1);
+        let place = TensorPlace::new("x", &[2], 0..1);
         let statistics = Statistics::Gram(GramTable::new(2, [(place.clone(), Gram::zero(2))]));
         with("global", 2, |settings| {
             let rule = MetaGpt.rule(&place, settings, &statistics).unwrap();

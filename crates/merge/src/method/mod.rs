@@ -27,6 +27,7 @@ mod registry;
 mod rule;
 mod sce;
 mod settings;
+mod shares;
 mod slerp;
 mod sparse;
 mod sphere;

@@ -1,36 +1,48 @@
 //! The parameters of one merge, looked up the way mergekit does: a model's own, then the document's, then the default.
 
-use std::collections::BTreeMap;
-
-use super::{BaseUse, Kind, Method, TensorPlace};
-use crate::config::{ParameterValue, Scalar};
+use super::shares::{Extent, shares};
+use super::{BaseUse, Kind, Method, Statistics, TensorPlace};
+use crate::config::{Compat, ParameterValue, Parameters, Scalar};
 
 /// What a method asks for its parameters' values. The values have been checked ([`crate::config`]), so an error here
 /// means that filters leave a tensor without a value.
 #[derive(Clone)]
 pub struct Settings<'a> {
     method: &'a dyn Method,
-    merge: &'a BTreeMap<String, ParameterValue>,
-    models: Vec<&'a BTreeMap<String, ParameterValue>>,
+    /// For all models, the nearest first: slice, module, document.
+    levels: Vec<&'a Parameters>,
+    models: Vec<&'a Parameters>,
     names: Vec<&'a str>,
     has_base: bool,
+    compat: Option<Compat>,
+    doses: Vec<Option<f64>>,
 }
 
 impl<'a> Settings<'a> {
-    /// `models` are the merged models (without the base): display name and own parameters.
+    /// `levels` are parameters for all models, the nearest first; `models` are the merged models (without the base):
+    /// display name and own parameters, which go before the levels.
     pub fn new(
         method: &'a dyn Method,
-        merge: &'a BTreeMap<String, ParameterValue>,
-        models: impl IntoIterator<Item = (&'a str, &'a BTreeMap<String, ParameterValue>)>,
+        levels: impl IntoIterator<Item = &'a Parameters>,
+        models: impl IntoIterator<Item = (&'a str, &'a Parameters)>,
     ) -> Settings<'a> {
         let (names, models) = models.into_iter().unzip();
         Settings {
             method,
-            merge,
+            levels: levels.into_iter().collect(),
             models,
             names,
             has_base: method.base() == BaseUse::Required,
+            compat: None,
+            doses: Vec::new(),
         }
+    }
+
+    /// As it is, with the defaults of another program where they differ from ours.
+    #[must_use]
+    pub fn with_compat(mut self, compat: Option<Compat>) -> Settings<'a> {
+        self.compat = compat;
+        self
     }
 
     /// As it is, of a merge with or without a base that is read.
@@ -64,9 +76,9 @@ impl<'a> Settings<'a> {
 
     fn model_number(&self, name: &str, model: usize, tensor: &TensorPlace) -> Result<f64, String> {
         let own = self.models.get(model).and_then(|parameters| parameters.get(name));
-        let found = [own, self.merge.get(name)]
+        let found = own
             .into_iter()
-            .flatten()
+            .chain(self.written(name))
             .find_map(|value| value.at(&tensor.name, tensor.depth));
         match found
             .map(|scalar| scalar.into_owned())
@@ -79,6 +91,57 @@ impl<'a> Settings<'a> {
                 self.name(model)
             )),
         }
+    }
+
+    /// The word that stands for all weights, if one is written: see [`super::shares`].
+    pub fn measured_weights(&self) -> Option<&'static str> {
+        let parameter = self
+            .method
+            .parameters()
+            .iter()
+            .find(|parameter| parameter.name == "weight")?;
+        let Kind::NumberOr(words) = parameter.kind else {
+            return None;
+        };
+        let written = self.levels.iter().find_map(|level| level.get("weight"))?;
+        match written.uniform() {
+            Some(Scalar::Word(word)) => words.iter().find(|known| *known == word).copied(),
+            _ => None,
+        }
+    }
+
+    /// The `weight` of each model at one tensor: as written, or as `statistics` give it.
+    pub fn weights(&self, tensor: &TensorPlace, statistics: &Statistics) -> Result<Vec<f64>, String> {
+        let Some(word) = self.measured_weights() else {
+            return self.model_numbers("weight", tensor);
+        };
+        let found = shares(self, statistics, tensor, Extent::from_word(word), None)?;
+        // Where no model differs from the base, any weights do.
+        Ok(found.unwrap_or_else(|| vec![1.0 / self.models().max(1) as f64; self.models()]))
+    }
+
+    /// As it is, of models whose trainings recorded these doses.
+    #[must_use]
+    pub fn with_doses(mut self, doses: Vec<Option<f64>>) -> Settings<'a> {
+        self.doses = doses;
+        self
+    }
+
+    /// The dose of each model's training, if the document asks for them.
+    pub fn doses(&self) -> Result<Option<Vec<f64>>, String> {
+        if self.word("dose") != Some("recorded") {
+            return Ok(None);
+        }
+        let dose = |model: usize| {
+            let dose = self.doses.get(model).copied().flatten();
+            dose.ok_or_else(|| {
+                format!(
+                    "the manifest of {} records no dose; leave \"dose\" out",
+                    self.name(model)
+                )
+            })
+        };
+        (0..self.models()).map(dose).collect::<Result<_, _>>().map(Some)
     }
 
     /// As [`Self::model_numbers`], of numbers that must be in 0..=1.
@@ -97,9 +160,8 @@ impl<'a> Settings<'a> {
     /// A number of the whole merge at one tensor.
     pub fn tensor_number(&self, name: &str, tensor: &TensorPlace) -> Result<f64, String> {
         let written = self
-            .merge
-            .get(name)
-            .and_then(|value| value.at(&tensor.name, tensor.depth));
+            .written(name)
+            .find_map(|value| value.at(&tensor.name, tensor.depth));
         match written
             .map(|scalar| scalar.into_owned())
             .or_else(|| self.default(name))
@@ -142,11 +204,20 @@ impl<'a> Settings<'a> {
         words.iter().find(|known| **known == word).copied()
     }
 
-    fn merge_wide(&self, name: &str) -> Option<Scalar> {
-        self.merge
-            .get(name)
-            .and_then(|value| value.uniform().cloned())
+    /// The value of a parameter that has one for the whole merge, a default included.
+    pub(crate) fn merge_wide(&self, name: &str) -> Option<Scalar> {
+        self.written(name)
+            .find_map(|value| value.uniform().cloned())
             .or_else(|| self.default(name))
+    }
+
+    /// What is written for all models, the nearest first.
+    fn written(&self, name: &str) -> impl Iterator<Item = &'a ParameterValue> {
+        self.levels
+            .iter()
+            .filter_map(move |level| level.get(name))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     fn default(&self, name: &str) -> Option<Scalar> {
@@ -155,6 +226,7 @@ impl<'a> Settings<'a> {
             .parameters()
             .iter()
             .find(|parameter| parameter.name == name)?;
-        parameter.default.map(|default| default.to_scalar())
+        let theirs = self.compat.and_then(|compat| parameter.default_in(compat));
+        theirs.or(parameter.default).map(|default| default.to_scalar())
     }
 }

@@ -3,7 +3,7 @@
 //! Shared by ties, dare, della and breadcrumbs, which differ in what they drop ([`Sparsify`]) and in whether the models
 //! vote on a sign ([`Vote`]). Differences in `f32`, sums in `f64`, one rounding at the end.
 
-use super::{Chunk, Measure, Measured, Rule, Settings, Step, TensorPlace};
+use super::{Chunk, Measure, Measured, Rule, Settings, Statistics, Step, TensorPlace};
 use crate::kernel::vectorised;
 
 /// What is dropped of a task vector.
@@ -82,10 +82,11 @@ impl<S: Sparsify> Sparse<S> {
         elects: bool,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
+        statistics: &Statistics,
     ) -> Result<Sparse<S>, String> {
         Ok(Sparse {
             sparsify,
-            weights: settings.model_numbers("weight", tensor)?,
+            weights: settings.weights(tensor, statistics)?,
             lambda: settings.number("lambda")?,
             normalize: settings.flag("normalize")?,
             vote: elects.then(|| Vote::from_word(settings.word("vote"))),

@@ -25,20 +25,8 @@ impl Method for TaskArithmetic {
 
     fn parameters(&self) -> &'static [Parameter] {
         &[
-            Parameter {
-                name: "weight",
-                scope: Scope::Model,
-                kind: Kind::Number,
-                default: None,
-                summary: "how much of the model's task vector is added",
-            },
-            Parameter {
-                name: "lambda",
-                scope: Scope::Merge,
-                kind: Kind::Number,
-                default: Some(Default::Number(1.0)),
-                summary: "factor of the whole sum of task vectors",
-            },
+            Parameter::WEIGHT,
+            Parameter::LAMBDA,
             Parameter {
                 name: "normalize",
                 scope: Scope::Merge,
@@ -53,9 +41,9 @@ impl Method for TaskArithmetic {
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
-        _: &Statistics,
+        statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
-        let mut weights = settings.model_numbers("weight", tensor)?;
+        let mut weights = settings.weights(tensor, statistics)?;
         if settings.flag("normalize")? {
             // Weights that cancel are taken as they are, as mergekit does: there is nothing to divide by.
             weights = normalise(&weights).unwrap_or(weights);

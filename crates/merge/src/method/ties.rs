@@ -48,11 +48,13 @@ impl Method for Ties {
         &self,
         tensor: &TensorPlace,
         settings: &Settings<'_>,
-        _: &Statistics,
+        statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
         let densities = settings.model_shares("density", tensor)?;
         let sparsify = Largest::new(&densities, tensor.elements());
-        Ok(Box::new(Sparse::new(sparsify, true, tensor, settings)?))
+        Ok(Box::new(Sparse::new(
+            sparsify, true, tensor, settings, statistics,
+        )?))
     }
 }
 

@@ -1,48 +1,22 @@
 //! From a document and its opened models to a plan.
 
-use std::collections::BTreeMap;
+use tributary_tensorfile::{ModelLayout, TensorSpec};
 
-use serde_json::Value;
-use tributary_tensorfile::{DEFAULT_SHARD_BYTES, ModelLayout, TensorSpec};
-
+use super::fit::{Fitted, fit_together};
+use super::layers::{check_ranges, set_layers, stretches};
 use super::merge_plan::MergePlan;
 use super::names::listed_models;
-use super::output_files;
-use crate::compatibility::{
-    Incompatibilities, Role, TensorView, compare_configurations, compare_tokenizers, is_tied, layer_count,
-    match_tensors,
-};
-use crate::config::{MergeSpec, ParameterValue, Problem, Problems};
+use super::options::MergeOptions;
+use super::output_files::{configuration, set_vocabulary};
+use super::parts::Part;
+use crate::compatibility::Role;
+use crate::config::{MergeSpec, Problem, Problems, groups};
 use crate::engine::{Footprint, RUN, Work};
 use crate::error::{MergeError, Result};
 use crate::kernel::CHUNK;
-use crate::method::{self, BaseUse, FirstPass, TensorPlace};
+use crate::method::{self, FirstPass, Method, TensorPlace};
 use crate::source::Source;
-
-/// What does not change the result, only how it is made and cut into files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MergeOptions {
-    /// Bytes that all block buffers together may take, whatever the number and size of the models.
-    pub memory: u64,
-    /// Threads; by default as many as there are cores.
-    pub threads: Option<usize>,
-    /// Largest file of tensors written, in bytes.
-    pub max_shard_bytes: u64,
-    /// Measure the task vectors (norms, cosines) even if the method does not need them, where the models and the base
-    /// are read anyway.
-    pub diagnostics: bool,
-}
-
-impl Default for MergeOptions {
-    fn default() -> Self {
-        MergeOptions {
-            memory: 256 << 20,
-            threads: None,
-            max_shard_bytes: DEFAULT_SHARD_BYTES,
-            diagnostics: true,
-        }
-    }
-}
+use crate::vocabulary::{Alignment, Vocabulary, set_template};
 
 /// Checks a merge and decides everything about it. `sources` are the opened models, found by
 /// [`Source::reference`]; their order does not matter.
@@ -51,68 +25,72 @@ impl Default for MergeOptions {
 /// [`MergeError::Config`], [`MergeError::Incompatible`] with everything that does not fit, [`MergeError::Memory`], ...
 pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Result<MergePlan> {
     let problems = spec.check();
-    let refuse = |problems: Vec<Problem>| Err(MergeError::Config(Problems::new("the merge", "", problems)));
     let Some(method) = method::find(&spec.merge_method).filter(|_| problems.is_empty()) else {
-        return refuse(problems);
+        return Err(refusal(problems));
     };
-    let find = |reference: &str| -> Result<Source> {
-        let found = sources.iter().find(|source| source.reference() == reference);
-        found.cloned().ok_or_else(|| MergeError::Model {
-            model: tributary_store::mask(reference),
-            reason: "it was not opened".to_string(),
-        })
-    };
-
-    let uses_base = method.base().reads_base(spec.base_model.is_some());
-    let listed = listed_models(spec, uses_base);
-    let mut base = None;
-    let (mut inputs, mut parameters) = (Vec::new(), Vec::new());
-    for model in &listed {
-        let found = (model.name.clone(), find(model.reference)?);
-        match model.index.and_then(|index| spec.models.get(index)) {
-            Some(written) => {
-                inputs.push(found);
-                parameters.push(written.parameters.clone());
-            }
-            None => {
-                inputs.extend(uses_base.then(|| found.clone()));
-                base = Some(found);
-            }
-        }
-    }
-    if method.base() == BaseUse::First {
-        put_first(&mut inputs, &mut parameters, base.as_ref());
-    }
-    let lead = match base.as_ref().or(inputs.first()) {
-        Some((_, lead)) => lead.clone(),
-        None => return Err(MergeError::Internal("a merge of nothing".to_string())),
-    };
-    let tokenizer = match spec.tokenizer_source.as_deref() {
-        None | Some("base") => lead.clone(),
-        Some(reference) => find(reference)?,
-    };
-
     let mut warnings = Vec::new();
-    if parameters.len() < spec.models.len() {
-        warnings.push(format!(
-            "the base model is listed among the models; {} passes it over",
-            method.name()
-        ));
+    let Models {
+        base,
+        inputs,
+        parts,
+        lead,
+    } = Models::new(spec, sources, method, &mut warnings)?;
+    let problems = check_ranges(&parts, &inputs);
+    if !problems.is_empty() {
+        return Err(refusal(problems));
     }
-    let lender = base.as_ref().filter(|_| !uses_base);
-    let matched = check_models(lender, &inputs, &lead, &mut warnings)?;
-    let (tensors, layout) = lay_out(spec, options, &inputs, &lead, &matched)?;
-    let configuration = output_files::configuration(lead.configuration(), spec.output_type(), &tensors);
-    let footprint = footprint(&tensors, &inputs);
+    let owner = match spec.tokenizer_wanted() {
+        None | Some("base" | "union") => lead.clone(),
+        Some(reference) => (reference.to_string(), find(sources, reference)?),
+    };
+    let alignment = match spec.tokenizer_wanted() {
+        None => None,
+        Some(_) => align(spec, &owner, &inputs, &mut warnings)?,
+    };
+    let mut tokenizer_files = alignment
+        .as_ref()
+        .map(|alignment| alignment.files.clone())
+        .unwrap_or_default();
+    // The base too where it only lends its configuration.
+    let is_lender = |base: &&(String, Source)| inputs.iter().all(|(_, source)| source.reference() != base.1.reference());
+    let all: Vec<(String, Source)> = base.iter().filter(is_lender).chain(&inputs).cloned().collect();
+    if let Some(template) = &spec.chat_template {
+        set_template(template, &all, &owner.1, &mut tokenizer_files, &mut warnings)?;
+    }
+
+    let stretches = stretches(&parts, &lead.1);
+    let fitted = fit_together(
+        &all,
+        &inputs,
+        &parts,
+        &stretches,
+        &lead.1,
+        alignment.as_ref(),
+        &mut warnings,
+    )?;
+    let (tensors, layout) = lay_out(spec, options, fitted, |part| stretches[part].layers.clone())?;
+    let mut fields = lead.1.configuration().clone();
+    if parts
+        .iter()
+        .any(|part| part.members.iter().any(|member| member.layers.is_some()))
+    {
+        set_layers(&mut fields, &parts, &inputs, &stretches);
+    }
+    if spec.tokenizer_wanted().is_some() {
+        let rows = alignment.as_ref().map(|alignment| alignment.rows);
+        set_vocabulary(&mut fields, rows, owner.1.configuration());
+    }
+    let configuration = configuration(fields, spec.output_type(), &tensors);
+    let footprint = footprint(&tensors);
     let mut plan = MergePlan {
         spec: spec.clone(),
         options: options.clone(),
         method,
         base,
         inputs,
-        parameters,
-        lead,
-        tokenizer,
+        parts,
+        tokenizer: owner.1,
+        tokenizer_files,
         tensors,
         layout,
         configuration,
@@ -120,136 +98,144 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         warnings,
         bytes_to_read: 0,
     };
+    if plan.first_pass() != FirstPass::None && !plan.is_uniform() {
+        let message = format!(
+            "{} weighs whole models: every slice must merge the same ones",
+            method.name()
+        );
+        return Err(refusal(vec![Problem::value("merge_method", message)]));
+    }
     let rules = plan.rules(&plan.supposed_statistics()?)?;
     plan.fit(&rules);
     plan.sizing(true)?;
     plan.bytes_to_read = plan.bytes_by(&rules);
-    if plan.method.first_pass(&plan.settings()) == FirstPass::Gram {
+    if plan.first_pass() == FirstPass::Gram {
         plan.bytes_to_read += plan.bytes_of_first_pass();
     }
     Ok(plan)
 }
 
-/// Makes the base the first of the merged models: the one that is listed, or without parameters of its own.
-fn put_first(
-    inputs: &mut Vec<(String, Source)>,
-    parameters: &mut Vec<BTreeMap<String, ParameterValue>>,
-    base: Option<&(String, Source)>,
-) {
-    let Some(base) = base else { return };
-    let listed = inputs
-        .iter()
-        .position(|(_, source)| source.reference() == base.1.reference());
-    let (first, own) = match listed {
-        Some(at) => (inputs.remove(at), parameters.remove(at)),
-        None => (base.clone(), BTreeMap::new()),
-    };
-    inputs.insert(0, first);
-    parameters.insert(0, own);
+fn refusal(problems: Vec<Problem>) -> MergeError {
+    MergeError::Config(Problems::new("the merge", "", problems))
 }
 
-/// Do these models (what messages call each, and the model) fit together? For a merge of which only a part is there
-/// yet; [`plan()`] asks the same of all. Returns what a user should know.
-///
-/// # Errors
-/// [`MergeError::Incompatible`] with everything that differs.
-pub fn compare(models: &[(String, Source)]) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    if let Some((_, lead)) = models.first() {
-        check_models(None, models, lead, &mut warnings)?;
-    }
-    Ok(warnings)
+fn find(sources: &[Source], reference: &str) -> Result<Source> {
+    let found = sources.iter().find(|source| source.reference() == reference);
+    found.cloned().ok_or_else(|| MergeError::Model {
+        model: tributary_store::mask(reference),
+        reason: "it was not opened".to_string(),
+    })
 }
 
-/// Refuses models that do not fit; `other` is a base that only lends its configuration.
-fn check_models(
-    other: Option<&(String, Source)>,
-    inputs: &[(String, Source)],
-    lead: &Source,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<crate::compatibility::Matched>> {
-    let all: Vec<&(String, Source)> = other.into_iter().chain(inputs).collect();
-    let configurations: Vec<(&str, Value)> = all
-        .iter()
-        .map(|(name, source)| (name.as_str(), Value::Object(source.configuration().clone())))
-        .collect();
-    let views: Vec<(&str, &Value)> = configurations
-        .iter()
-        .map(|(name, value)| (*name, value))
-        .collect();
-    let (mut refusals, different) = compare_configurations(&views);
-    warnings.extend(different);
-    let tensors: Vec<(&str, Vec<TensorView>)> = inputs
-        .iter()
-        .map(|(name, source)| {
-            let view = |tensor: &tributary_tensorfile::TensorInfo| TensorView {
-                name: tensor.name.clone(),
-                dtype: tensor.dtype,
-                shape: tensor.shape.clone(),
+/// The models of a document in their roles.
+struct Models {
+    base: Option<(String, Source)>,
+    /// What is read.
+    inputs: Vec<(String, Source)>,
+    parts: Vec<Part>,
+    /// Whose configuration the result has, and its tokenizer if nothing else is said.
+    lead: (String, Source),
+}
+
+impl Models {
+    fn new(
+        spec: &MergeSpec,
+        sources: &[Source],
+        method: &dyn Method,
+        warnings: &mut Vec<String>,
+    ) -> Result<Models> {
+        let listed = listed_models(spec);
+        let mut parts = Vec::new();
+        for group in groups(spec) {
+            let (part, is_base_passed_over) = Part::new(&group, &listed, method);
+            if is_base_passed_over {
+                warnings.push(format!(
+                    "the base model is listed among the models; {} passes it over",
+                    method.name()
+                ));
+            }
+            parts.push(part);
+        }
+        let is_read = |number: &usize| {
+            let mut members = parts.iter().flat_map(|part| &part.members);
+            members.any(|member| member.input == *number)
+        };
+        let read: Vec<usize> = (0..listed.len()).filter(is_read).collect();
+        let open = |number: usize| -> Result<(String, Source)> {
+            let Some(model) = listed.get(number) else {
+                return Err(MergeError::Internal(format!("there is no model {number}")));
             };
-            (
-                name.as_str(),
-                source.checkpoint().tensors().iter().map(view).collect(),
-            )
+            Ok((model.name.clone(), find(sources, model.reference)?))
+        };
+        let inputs = read
+            .iter()
+            .map(|number| open(*number))
+            .collect::<Result<Vec<_>>>()?;
+        for member in parts.iter_mut().flat_map(|part| &mut part.members) {
+            member.input = read
+                .iter()
+                .position(|number| *number == member.input)
+                .unwrap_or_default();
+        }
+        // The base is the first that is listed.
+        let base = spec.base_model.as_ref().map(|_| open(0)).transpose()?;
+        let lead = base.clone().or_else(|| inputs.first().cloned());
+        Ok(Models {
+            base,
+            inputs,
+            parts,
+            lead: lead.ok_or_else(|| MergeError::Internal("a merge of nothing".to_string()))?,
         })
-        .collect();
-    let (matched, differences, notes) =
-        match_tensors(&tensors, is_tied(&Value::Object(lead.configuration().clone())));
-    refusals.extend(differences);
-    if !refusals.is_empty() {
-        return Err(MergeError::Incompatible(Incompatibilities(refusals)));
     }
-    warnings.extend(notes);
-    let mut tokenizers = Vec::with_capacity(all.len());
-    for (name, source) in &all {
-        tokenizers.push((name.as_str(), source.tokenizer()?));
-    }
-    warnings.extend(compare_tokenizers(&tokenizers));
-    Ok(matched)
 }
 
+fn align(
+    spec: &MergeSpec,
+    owner: &(String, Source),
+    inputs: &[(String, Source)],
+    warnings: &mut Vec<String>,
+) -> Result<Option<Alignment>> {
+    fn vocabulary((name, source): &(String, Source)) -> Vocabulary<'_> {
+        Vocabulary { name, source }
+    }
+    let inputs: Vec<Vocabulary<'_>> = inputs.iter().map(vocabulary).collect();
+    Alignment::new(spec, &vocabulary(owner), &inputs, warnings)
+}
+
+/// Gives every tensor its place in the result.
 fn lay_out(
     spec: &MergeSpec,
     options: &MergeOptions,
-    inputs: &[(String, Source)],
-    lead: &Source,
-    matched: &[crate::compatibility::Matched],
+    fitted: Vec<Fitted>,
+    stretch: impl Fn(usize) -> std::ops::Range<usize>,
 ) -> Result<(Vec<Work>, ModelLayout)> {
-    let specs: Vec<TensorSpec> = matched
+    let specs: Vec<TensorSpec> = fitted
         .iter()
         .map(|tensor| TensorSpec {
             name: tensor.name.clone(),
             dtype: match tensor.role {
                 Role::Merge => spec.output_type().map_or(tensor.dtype, |float| float.dtype()),
-                Role::Copy(_) => tensor.dtype,
+                Role::Copy => tensor.dtype,
             },
             shape: tensor.shape.clone(),
         })
         .collect();
     let layout = ModelLayout::plan(&specs, options.max_shard_bytes, &[])
         .map_err(|error| MergeError::Internal(error.to_string()))?;
-    let layers = layer_count(
-        &Value::Object(lead.configuration().clone()),
-        matched.iter().map(|tensor| tensor.name.as_str()),
-    );
     let placed = layout
         .shards
         .iter()
         .enumerate()
         .flat_map(|(shard, file)| file.tensors.iter().map(move |t| (shard, t)));
     let tensors = placed
-        .zip(matched)
-        .map(|((shard, placed), matched)| Work {
+        .zip(fitted)
+        .map(|((shard, placed), fitted)| Work {
             spec: placed.spec.clone(),
-            place: TensorPlace::new(&placed.spec.name, &placed.spec.shape, layers),
-            copied_from: match matched.role {
-                Role::Copy(input) => Some(input),
-                Role::Merge => None,
-            },
-            inputs: inputs
-                .iter()
-                .map(|(_, source)| source.checkpoint().get(&placed.spec.name).cloned())
-                .collect(),
+            place: TensorPlace::new(&placed.spec.name, &placed.spec.shape, stretch(fitted.part)),
+            part: fitted.part,
+            is_copied: fitted.role == Role::Copy,
+            has_base: fitted.has_base,
+            inputs: fitted.inputs,
             shard,
             offset: placed.offset,
         })
@@ -257,18 +243,22 @@ fn lay_out(
     Ok((tensors, layout))
 }
 
-fn footprint(tensors: &[Work], inputs: &[(String, Source)]) -> Footprint {
-    let merged = || tensors.iter().filter(|tensor| tensor.copied_from.is_none());
-    let of_input = |input: usize| {
-        let widths =
-            merged().filter_map(|tensor| tensor.inputs.get(input)?.as_ref().map(|info| info.dtype.size()));
+fn footprint(tensors: &[Work]) -> Footprint {
+    let merged = || tensors.iter().filter(|tensor| !tensor.is_copied);
+    let most = merged().map(|tensor| tensor.inputs.len()).max().unwrap_or(0);
+    let of_member = |member: usize| {
+        let widths = merged().filter_map(|tensor| tensor.inputs.get(member).map(|input| input.dtype.size()));
         widths.max().unwrap_or(0)
     };
     Footprint {
-        inputs: (0..inputs.len()).map(of_input).collect(),
-        // Copied tensors move through this buffer in pieces, so it must not be empty.
-        output: merged().map(|tensor| tensor.spec.dtype.size()).max().unwrap_or(1),
-        models: inputs.len(),
+        inputs: (0..most).map(of_member).collect(),
+        // Copied tensors move through this buffer in pieces, so it must not be too small for an element.
+        output: tensors
+            .iter()
+            .map(|tensor| tensor.spec.dtype.size())
+            .max()
+            .unwrap_or(1),
+        models: most,
         chunk: CHUNK,
         run: RUN,
         counts: 0,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tributary_tensorfile::ModelLayout;
 
-use super::build::MergeOptions;
+use super::options::MergeOptions;
+use super::parts::Part;
 use super::summary::PlanSummary;
-use crate::config::{MergeSpec, ParameterValue};
+use crate::config::MergeSpec;
 use crate::engine::{Cut, Ends, Footprint, Sizing, Work, coefficient};
 use crate::error::{MergeError, Result};
 use crate::method::{FirstPass, Method, Rule, Settings, Statistics, Step};
@@ -21,12 +22,13 @@ pub struct MergePlan {
     pub(crate) method: &'static dyn Method,
     /// The base model and what reports call it, if there is one.
     pub(crate) base: Option<(String, Source)>,
-    /// What is read: the base first if the method uses it, then the models.
+    /// What is read.
     pub(crate) inputs: Vec<(String, Source)>,
-    /// Own parameters of each model.
-    pub(crate) parameters: Vec<BTreeMap<String, ParameterValue>>,
-    pub(crate) lead: Source,
+    /// Which of the inputs are merged with each other; tensors say by which part they are made.
+    pub(crate) parts: Vec<Part>,
+    /// The model whose tokenizer goes along, and the files of it that are changed.
     pub(crate) tokenizer: Source,
+    pub(crate) tokenizer_files: BTreeMap<String, Vec<u8>>,
     pub(crate) tensors: Vec<Work>,
     pub(crate) layout: ModelLayout,
     pub(crate) configuration: Vec<u8>,
@@ -39,11 +41,7 @@ impl MergePlan {
     /// The plan in figures.
     pub fn summary(&self) -> PlanSummary {
         let sizing = self.sizing(true).ok();
-        let copied = self
-            .tensors
-            .iter()
-            .filter(|tensor| tensor.copied_from.is_some())
-            .count();
+        let copied = self.tensors.iter().filter(|tensor| tensor.is_copied).count();
         PlanSummary {
             method: self.method.name(),
             base: self.base.as_ref().map(|(name, _)| name.clone()),
@@ -54,8 +52,7 @@ impl MergePlan {
             shards: self.layout.shards.len(),
             bytes_to_read: self.bytes_to_read,
             bytes_to_write: self.layout.total_bytes(),
-            passes: self.footprint.passes as u32
-                + u32::from(self.method.first_pass(&self.settings()) == FirstPass::Gram),
+            passes: self.footprint.passes as u32 + u32::from(self.first_pass() == FirstPass::Gram),
             memory: sizing.map_or(0, |sizing| sizing.bytes + sizing.hold),
             workers: sizing.map_or(0, |sizing| sizing.workers),
             block_elements: sizing.map_or(0, |sizing| sizing.block),
@@ -77,33 +74,88 @@ impl MergePlan {
         Sizing::new(&self.footprint, self.options.memory, threads.unwrap_or(1), ends)
     }
 
-    /// The merged models and what reports call them.
-    pub(crate) fn models(&self) -> impl Iterator<Item = &(String, Source)> {
-        self.inputs.iter().skip(usize::from(self.uses_base()))
+    /// Numbers of the inputs that are merged: all but those that are only a base.
+    pub(crate) fn merged(&self) -> impl Iterator<Item = usize> {
+        let is_merged = |input: &usize| {
+            let mut members = self.parts.iter().flat_map(Part::merged);
+            members.any(|member| member.input == *input)
+        };
+        (0..self.inputs.len()).filter(is_merged)
     }
 
+    /// The merged models and what reports call them.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &(String, Source)> {
+        self.merged().filter_map(|input| self.inputs.get(input))
+    }
+
+    /// What reports call the models of a merge whose parts all merge the same ones, in their order.
+    pub(crate) fn merged_names(&self) -> Vec<String> {
+        let members = self.parts.first().map(Part::merged).unwrap_or_default();
+        let named = members.iter().filter_map(|member| self.inputs.get(member.input));
+        named.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Is the document's base part of the formula?
     pub(crate) fn uses_base(&self) -> bool {
-        self.method.base().reads_base(self.base.is_some())
+        self.base.is_some() && self.parts.iter().any(|part| part.has_base)
+    }
+
+    /// Are the same models merged everywhere, in the same order?
+    pub(crate) fn is_uniform(&self) -> bool {
+        let inputs = |part: &Part| part.members.iter().map(|member| member.input).collect::<Vec<_>>();
+        let mut parts = self.parts.iter();
+        let first = parts.next().map(inputs);
+        parts.all(|part| Some(inputs(part)) == first)
+    }
+
+    pub(crate) fn first_pass(&self) -> FirstPass {
+        self.parts.first().map_or(FirstPass::None, |part| {
+            self.method.first_pass(&self.settings(part))
+        })
     }
 
     pub(crate) fn parameter_count(&self) -> u64 {
-        let merged = self.tensors.iter().filter(|tensor| tensor.copied_from.is_none());
+        let merged = self.tensors.iter().filter(|tensor| !tensor.is_copied);
         merged.map(|tensor| tensor.spec.elements() as u64).sum()
     }
 
-    pub(crate) fn settings(&self) -> Settings<'_> {
-        let models = self.models().map(|(name, _)| name.as_str()).zip(&self.parameters);
-        Settings::new(self.method, &self.spec.parameters, models).with_base(self.uses_base())
+    /// The parameters of one part.
+    pub(crate) fn settings<'a>(&'a self, part: &'a Part) -> Settings<'a> {
+        let name = |input: usize| {
+            self.inputs
+                .get(input)
+                .map_or("a model", |(name, _)| name.as_str())
+        };
+        let models = part
+            .merged()
+            .iter()
+            .map(|member| (name(member.input), &member.own));
+        Settings::new(self.method, &part.levels, models)
+            .with_base(part.has_base)
+            .with_compat(self.spec.compat)
+            .with_doses(
+                part.merged()
+                    .iter()
+                    .map(|member| self.dose(member.input))
+                    .collect(),
+            )
+    }
+
+    /// The dose that the training of an input recorded: fact `dose` of its manifest.
+    fn dose(&self, input: usize) -> Option<f64> {
+        let (_, source) = self.inputs.get(input)?;
+        let dose = source.facts().get("dose").and_then(Value::as_f64)?;
+        (dose.is_finite() && dose > 0.0).then_some(dose)
     }
 
     /// How every tensor is made, in the order of the tensors; `None` for copied ones.
     pub(crate) fn rules(&self, statistics: &Statistics) -> Result<Vec<Option<Box<dyn Rule>>>> {
-        let settings = self.settings();
-        let rule = |tensor: &Work| match tensor.copied_from {
-            Some(_) => Ok(None),
-            None => self
+        let settings: Vec<Settings<'_>> = self.parts.iter().map(|part| self.settings(part)).collect();
+        let rule = |tensor: &Work| match settings.get(tensor.part).filter(|_| !tensor.is_copied) {
+            None => Ok(None),
+            Some(settings) => self
                 .method
-                .rule(&tensor.place, &settings, statistics)
+                .rule(&tensor.place, settings, statistics)
                 .map(Some)
                 .map_err(|reason| MergeError::Parameter {
                     method: self.method.name(),
@@ -159,18 +211,19 @@ impl MergePlan {
     pub(crate) fn measures_on_the_way(&self) -> bool {
         self.options.diagnostics
             && self.uses_base()
-            && self.method.first_pass(&self.settings()) == FirstPass::None
+            && self.is_uniform()
+            && self.first_pass() == FirstPass::None
     }
 
     /// Statistics as if all task vectors were of unit length and at right angles: what rules are asked with before
     /// anything was read, so that a parameter without a value shows now.
     pub(super) fn supposed_statistics(&self) -> Result<Statistics> {
-        Ok(match self.method.first_pass(&self.settings()) {
+        Ok(match self.first_pass() {
             FirstPass::None => Statistics::None,
             FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
             FirstPass::Gram => {
-                let models = self.models().count();
-                let merged = self.tensors.iter().filter(|tensor| tensor.copied_from.is_none());
+                let models = self.merged_names().len();
+                let merged = self.tensors.iter().filter(|tensor| !tensor.is_copied);
                 let units = merged.map(|tensor| (tensor.place.clone(), Gram::identity(models)));
                 Statistics::Gram(GramTable::new(models, units))
             }
@@ -179,7 +232,7 @@ impl MergePlan {
 
     /// Bytes of all inputs of the tensors that a first pass measures.
     pub(crate) fn bytes_of_first_pass(&self) -> u64 {
-        let merged = self.tensors.iter().filter(|tensor| tensor.copied_from.is_none());
+        let merged = self.tensors.iter().filter(|tensor| !tensor.is_copied);
         merged.map(Work::bytes).sum()
     }
 
@@ -191,10 +244,10 @@ impl MergePlan {
             };
             match rule.next(&[]) {
                 Ok(Step::WeightedSum { base, models }) if !self.measures_on_the_way() => {
-                    (0..self.inputs.len())
-                        .filter(|input| coefficient(base, &models, *input, self.inputs.len()) != 0.0)
-                        .filter_map(|input| tensor.inputs.get(input)?.as_ref())
-                        .map(|info| info.bytes)
+                    let inputs = tensor.inputs.iter().enumerate();
+                    inputs
+                        .filter(|(member, _)| coefficient(base, &models, *member, tensor.inputs.len()) != 0.0)
+                        .map(|(_, input)| tensor.bytes_of(input))
                         .sum()
                 }
                 _ => tensor.bytes() * rule.passes() as u64,

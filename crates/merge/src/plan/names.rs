@@ -1,43 +1,61 @@
-//! What reports call a model, and where in the document it stands.
+//! What a document's models are called, and where they stand.
 
-use crate::config::MergeSpec;
+use crate::config::{MergeSpec, groups};
 
-/// A model of a document.
+/// A model of a document. One that is listed twice with each other is two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed<'a> {
     /// `base_model` or `models[1].model`.
     pub(crate) path: String,
     /// The text that stands there.
     pub(crate) reference: &'a str,
+    /// How many models before this one are of the same reference.
+    pub(crate) occurrence: usize,
     /// What reports call it.
     pub(crate) name: String,
-    /// Number in `models`; `None` for the base.
-    pub(crate) index: Option<usize>,
 }
 
-/// The base, if there is one, and the merged models: those listed, without the base where the method `uses_base`.
-pub(crate) fn listed_models(spec: &MergeSpec, uses_base: bool) -> Vec<Listed<'_>> {
-    let base = spec.base_model.as_deref();
-    let is_merged = |model: &str| !uses_base || base != Some(model);
-    let merged = (spec.models.iter().enumerate()).filter(|(_, model)| is_merged(&model.model));
-    let entries: Vec<_> = base
-        .map(|base| (None, base, None))
-        .into_iter()
-        .chain(merged.map(|(index, model)| (Some(index), model.model.as_str(), model.name.as_deref())))
-        .collect();
-    let names = display_names(entries.iter().map(|(_, reference, name)| (*reference, *name)));
-    let listed = entries.into_iter().zip(names);
-    listed
-        .map(|((index, reference, _), name)| Listed {
-            path: index.map_or_else(
-                || "base_model".to_string(),
-                |index| format!("models[{index}].model"),
-            ),
+/// The base, if there is one, and all models in the order of the document. A model that is the base as well is listed
+/// once, as the base; so is a model of several slices.
+pub(crate) fn listed_models(spec: &MergeSpec) -> Vec<Listed<'_>> {
+    let mut listed: Vec<Listed<'_>> = Vec::new();
+    let mut given: Vec<Option<&str>> = Vec::new();
+    let mut add = |path: String, reference, occurrence: usize, name| {
+        let is_known = |known: &Listed<'_>| known.reference == reference && known.occurrence == occurrence;
+        if listed.iter().any(is_known) {
+            return;
+        }
+        given.push(name);
+        listed.push(Listed {
+            path,
             reference,
-            name,
-            index,
-        })
-        .collect()
+            occurrence,
+            name: String::new(),
+        });
+    };
+    if let Some(base) = spec.base_model.as_deref() {
+        add("base_model".to_string(), base, 0, None);
+    }
+    for group in groups(spec) {
+        for (index, member) in group.members.iter().enumerate() {
+            let before = &group.members[..index];
+            let occurrence = before.iter().filter(|other| other.model == member.model).count();
+            add(
+                format!("{}.model", member.path),
+                member.model,
+                occurrence,
+                member.name,
+            );
+        }
+        if let Some((base, path)) = group.base {
+            add(path, base, 0, None);
+        }
+    }
+    let names = display_names(listed.iter().map(|listed| listed.reference).zip(given));
+    for (listed, name) in listed.iter_mut().zip(names) {
+        listed.name = name;
+    }
+    listed
 }
 
 /// A short, unique name for each reference: the given name, else the last part of the path, else all of it.

@@ -6,28 +6,32 @@ use tributary_tensorfile::DType;
 use crate::config::FloatType;
 use crate::engine::Work;
 
-/// Files that make up a tokenizer in Hugging Face's layout.
-pub(crate) const TOKENIZER_FILES: &[&str] = &[
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-];
+/// Fields of a configuration that number tokens.
+const TOKEN_FIELDS: &[&str] = &["bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id"];
 
-/// `config.json` of the result: that of the leading model, with the type of the tensors as they are written and
-/// without the path it was once loaded from.
+/// `fields` with what depends on the tokenizer: the number of rows, and the special tokens of the model that it is from.
+pub(crate) fn set_vocabulary(
+    fields: &mut Map<String, Value>,
+    rows: Option<usize>,
+    owner: &Map<String, Value>,
+) {
+    for key in TOKEN_FIELDS {
+        if let Some(value) = owner.get(*key) {
+            fields.insert((*key).to_string(), value.clone());
+        }
+    }
+    if let Some(rows) = rows {
+        fields.insert("vocab_size".to_string(), Value::from(rows));
+    }
+}
+
+/// `config.json` of the result: these fields, with the type of the tensors as they are written and without the path they
+/// were once loaded from.
 pub(crate) fn configuration(
-    lead: &Map<String, Value>,
+    mut fields: Map<String, Value>,
     output: Option<FloatType>,
     tensors: &[Work],
 ) -> Vec<u8> {
-    let mut fields = lead.clone();
     fields.shift_remove("_name_or_path");
     let name = output
         .map(FloatType::name)
@@ -48,7 +52,7 @@ pub(crate) fn configuration(
 /// The type of most merged elements; of the first type in name order if two are level.
 fn most_common(tensors: &[Work]) -> Option<DType> {
     let mut counts: Vec<(DType, usize)> = Vec::new();
-    for tensor in tensors.iter().filter(|tensor| tensor.copied_from.is_none()) {
+    for tensor in tensors.iter().filter(|tensor| !tensor.is_copied) {
         match counts.iter_mut().find(|(dtype, _)| *dtype == tensor.spec.dtype) {
             Some((_, count)) => *count += tensor.spec.elements(),
             None => counts.push((tensor.spec.dtype, tensor.spec.elements())),

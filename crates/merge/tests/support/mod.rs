@@ -6,6 +6,8 @@
     reason = "each test file uses its part"
 )]
 
+pub mod mergekit;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -183,11 +185,15 @@ impl Bench {
     /// Opens the models that a document names, below this folder.
     pub fn sources(&self, config: &MergeConfig) -> Result<Vec<Source>, MergeError> {
         let spec = &config.spec;
-        let references = spec
-            .base_model
-            .iter()
-            .chain(spec.models.iter().map(|model| &model.model));
+        let mut references: Vec<&str> = spec
+            .references()
+            .into_iter()
+            .map(|(_, reference)| reference)
+            .collect();
+        references.sort_unstable();
+        references.dedup();
         references
+            .into_iter()
             .map(|reference| {
                 Source::open(
                     reference,

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use clap::Args;
 use serde_json::json;
 use tributary_merge::{
-    MergeConfig, MergeError, MergeOptions, MergePlan, MergeRecord, Phase, Source, Watch, plan,
+    Compat, MergeConfig, MergeError, MergeOptions, MergePlan, MergeRecord, Phase, Source, Watch, plan,
 };
 use tributary_pipeline::ByteSize;
 use tributary_store::{Artifact, Store};
 
 use crate::disk::DiskSpace;
 use crate::exit::Failure;
+use crate::merge_models::{located, open};
 use crate::output::{bar, line, say, stdout_width, text};
 use crate::screen::{harmless, merge_page, merge_plan_page};
 
@@ -29,7 +30,7 @@ use crate::screen::{harmless, merge_page, merge_plan_page};
     trib merge merge.yml ckpt/merged --plan"
 )]
 pub(crate) struct Options {
-    /// A merge file in mergekit's format; models are paths, file:// or s3://
+    /// A merge file in mergekit's format; models are paths, file:// or s3://, also MODEL+ADAPTER
     config: PathBuf,
     /// Where the artifact goes: a path, file:// or s3://
     out: String,
@@ -37,11 +38,47 @@ pub(crate) struct Options {
     #[arg(long, default_value = "256MiB", value_name = "SIZE", value_parser = size)]
     memory: ByteSize,
     /// Threads (default: one a core)
-    #[arg(long)]
+    #[arg(long, short = 'j', alias = "num-threads")]
     threads: Option<NonZeroUsize>,
+    /// Largest file of tensors written
+    #[arg(long, default_value = "5GB", value_name = "SIZE", value_parser = size, alias = "out-shard-size")]
+    shard_size: ByteSize,
+    /// Do as this program does where it differs from the papers' formulas (as the document's key)
+    #[arg(long, value_enum)]
+    compat: Option<Program>,
+    /// Where the results of named documents go, to be kept (default: beside OUT, and removed at the end)
+    #[arg(long, value_name = "PLACE")]
+    intermediate_dir: Option<String>,
     /// Check everything, say what the merge would read and write, and stop
     #[arg(long)]
     plan: bool,
+    #[command(flatten)]
+    _others: Theirs,
+}
+
+/// Options of `mergekit-yaml` that a command line may carry over; what they are for, a merge here does anyway.
+#[derive(Args)]
+struct Theirs {
+    #[arg(long, hide = true)]
+    lazy_unpickle: bool,
+    #[arg(long, hide = true)]
+    low_cpu_memory: bool,
+    #[arg(long, hide = true)]
+    copy_tokenizer: bool,
+    #[arg(long, hide = true)]
+    async_write: bool,
+    #[arg(long, hide = true)]
+    write_model_card: bool,
+    #[arg(long, hide = true)]
+    safe_serialization: bool,
+    #[arg(long, hide = true)]
+    cuda: bool,
+}
+
+/// A program whose behaviour may be asked for.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Program {
+    Mergekit,
 }
 
 fn size(text: &str) -> Result<ByteSize, String> {
@@ -57,17 +94,28 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
             _ => Failure::from(error).says(message),
         }
     })?;
-    let config = MergeConfig::parse(&document, &name)?;
+    let mut documents = MergeConfig::parse_all(&document, &name)?;
+    if let Some(Program::Mergekit) = options.compat {
+        documents
+            .iter_mut()
+            .for_each(|config| config.spec.compat = Some(Compat::Mergekit));
+    }
     let out = Store::open(&options.out)?;
-    let sources = open(&config)?;
     let settings = MergeOptions {
         memory: options.memory.0,
         threads: options.threads.map(NonZeroUsize::get),
+        max_shard_bytes: options.shard_size.0.max(1),
         ..MergeOptions::default()
     };
-    let plan =
-        plan(&config.spec, &sources, &settings).map_err(|error| located(&config, error, Vec::new()))?;
-    let there = plan.find(&out)?;
+    let plans = plan_all(&documents, &settings)?;
+    let (Some(config), Some(mut plan)) = (documents.pop(), plans.into_iter().next_back()) else {
+        return Err(Failure::configuration(format!("{name} has no document")));
+    };
+    let there = if documents.is_empty() {
+        plan.find(&out)?
+    } else {
+        None
+    };
     if options.plan {
         let summary = plan.summary();
         if json {
@@ -76,91 +124,177 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         warn(&summary.warnings);
         return text(&merge_plan_page(&summary, there.is_some()));
     }
-    if let Some((artifact, record)) = there {
-        if !json {
-            return show(&artifact, &record, "is there already");
+    let interrupt = Interrupt::listen()?;
+    let middle = Intermediates::new(options, &documents)?;
+    if !documents.is_empty() {
+        middle.make(&documents, &settings, &interrupt)?;
+        plan = middle.plan(&config, &settings)?;
+    }
+    let there = match there {
+        Some(there) => Some(there),
+        None => plan.find(&out)?,
+    };
+    let (artifact, record, execution) = match there {
+        Some((artifact, record)) => (artifact, record, None),
+        None => {
+            check_disk(&plan, &out)?;
+            let (artifact, report) =
+                publish(&plan, &out, &interrupt).map_err(|error| located(&config, error, Vec::new()))?;
+            (artifact, report.record, Some(report.execution))
         }
-        return line(
-            json!({"artifact": out.url(), "digest": artifact.digest(), "cached": true, "record": record}),
-        );
+    };
+    middle.remove()?;
+    if !json {
+        let how = if execution.is_some() {
+            "published"
+        } else {
+            "is there already"
+        };
+        return show(&artifact, &record, how);
     }
-    if let Some(disk) = DiskSpace::of(&out) {
-        disk.check_bytes(
-            plan.summary().bytes_to_write,
-            "the merge is",
-            "choose another place",
-        )?;
-    }
-    let (artifact, report) = publish(&plan, &out).map_err(|error| located(&config, error, Vec::new()))?;
-    if json {
-        let execution = report.execution;
-        let digest = artifact.digest();
-        return line(json!({
-            "artifact": out.url(), "digest": digest, "cached": false, "record": report.record, "execution": execution,
-        }));
-    }
-    show(&artifact, &report.record, "published")
-}
-
-/// Opens every model of the document; all that cannot be opened are in the one failure.
-fn open(config: &MergeConfig) -> Result<Vec<Source>, Failure> {
-    let spec = &config.spec;
-    let models = spec.models.iter().map(|model| &model.model);
-    let tokenizer = spec.tokenizer_source.iter().filter(|source| *source != "base");
-    let mut references: Vec<&String> = spec.base_model.iter().chain(models).chain(tokenizer).collect();
-    references.sort();
-    references.dedup();
-    let (mut sources, mut errors) = (Vec::new(), Vec::new());
-    for reference in references {
-        let checked = Store::open(reference).and_then(|store| {
-            if let Some(artifact) = Artifact::try_open(&store)? {
-                artifact.check()?;
-            }
-            Ok(store)
-        });
-        let store = checked.map_err(|error| {
-            let (model, reason) = (tributary_store::mask(reference), error.to_string());
-            match error.is_transient() {
-                true => MergeError::Unavailable { model, reason },
-                false => MergeError::Model { model, reason },
-            }
-        });
-        match store.and_then(|store| Source::open(reference, &store)) {
-            Ok(source) => sources.push(source),
-            Err(error) => errors.push(error),
-        }
-    }
-    let mut errors = errors.into_iter();
-    match errors.next() {
-        None => Ok(sources),
-        Some(first) => Err(located(config, first, errors.collect())),
-    }
-}
-
-/// The failure of the first of these errors, told at the places of the document where they are about it.
-fn located(config: &MergeConfig, first: MergeError, others: Vec<MergeError>) -> Failure {
-    let mut errors = others;
-    errors.insert(0, first);
-    let problems = config.locate(&errors);
-    let failure = Failure::from(errors.swap_remove(0));
-    match problems {
-        Some(problems) => failure.says(problems.to_string()),
-        None => failure,
-    }
-}
-
-/// Merges under a bar; an interrupt ends it with nothing published.
-fn publish(plan: &MergePlan, out: &Store) -> Result<(Artifact, tributary_merge::MergeReport), MergeError> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancel);
-    let listening = ctrlc::set_handler(move || {
-        // Whoever asks twice wants out now; what is left behind is swept by the next merge to the same place.
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(75);
-        }
-        say("stopping; nothing will be published");
+    let mut answer = json!({
+        "artifact": out.url(), "digest": artifact.digest(), "cached": execution.is_none(), "record": record,
     });
-    listening.map_err(|error| MergeError::Internal(format!("interrupts cannot be caught: {error}")))?;
+    if let (Some(execution), Some(answer)) = (execution, answer.as_object_mut()) {
+        answer.insert("execution".to_owned(), json!(execution));
+    }
+    line(answer)
+}
+
+/// A plan of every document, the results of earlier ones being models of later ones: nothing is made before all fit.
+fn plan_all(documents: &[MergeConfig], settings: &MergeOptions) -> Result<Vec<MergePlan>, Failure> {
+    let (mut plans, mut made): (Vec<MergePlan>, Vec<Source>) = (Vec::new(), Vec::new());
+    for config in documents {
+        let sources = open(config, &made)?;
+        let planned =
+            plan(&config.spec, &sources, settings).map_err(|error| located(config, error, Vec::new()))?;
+        if let Some(name) = &config.spec.name {
+            made.push(planned.as_source(name)?);
+        }
+        plans.push(planned);
+    }
+    Ok(plans)
+}
+
+/// The results of named documents.
+struct Intermediates {
+    /// `None`: there are none.
+    place: Option<Store>,
+    is_kept: bool,
+    names: Vec<String>,
+}
+
+impl Intermediates {
+    fn new(options: &Options, documents: &[MergeConfig]) -> Result<Intermediates, Failure> {
+        let beside = || format!("{}.intermediate", options.out.trim_end_matches('/'));
+        let place = options.intermediate_dir.clone().unwrap_or_else(beside);
+        Ok(Intermediates {
+            place: (!documents.is_empty()).then(|| Store::open(&place)).transpose()?,
+            is_kept: options.intermediate_dir.is_some(),
+            names: documents
+                .iter()
+                .filter_map(|config| config.spec.name.clone())
+                .collect(),
+        })
+    }
+
+    fn store(&self, name: &str) -> Result<Store, Failure> {
+        let place = self.place.as_ref();
+        let place = place.ok_or_else(|| Failure::configuration(format!("{name} has no place")))?;
+        // A name may hold what a path may not.
+        let folder: String = name
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || "-_.".contains(c) {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        Ok(place.child(&folder)?)
+    }
+
+    /// Every result that is there.
+    fn sources(&self, up_to: usize) -> Result<Vec<Source>, Failure> {
+        let open = |name: &String| Ok(Source::open(name, &self.store(name)?)?);
+        self.names.iter().take(up_to).map(open).collect()
+    }
+
+    fn make(
+        &self,
+        documents: &[MergeConfig],
+        settings: &MergeOptions,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        for (number, (config, name)) in documents.iter().zip(&self.names).enumerate() {
+            let sources = open(config, &self.sources(number)?)?;
+            let fail = |error| located(config, error, Vec::new());
+            let plan = plan(&config.spec, &sources, settings).map_err(fail)?;
+            let store = self.store(name)?;
+            if plan.find(&store)?.is_none() {
+                check_disk(&plan, &store)?;
+                publish(&plan, &store, interrupt).map_err(fail)?;
+            }
+            say(format!(
+                "{} is made ({} of {})",
+                harmless(name),
+                number + 1,
+                documents.len() + 1
+            ));
+        }
+        Ok(())
+    }
+
+    fn plan(&self, config: &MergeConfig, settings: &MergeOptions) -> Result<MergePlan, Failure> {
+        let sources = open(config, &self.sources(self.names.len())?)?;
+        plan(&config.spec, &sources, settings).map_err(|error| located(config, error, Vec::new()))
+    }
+
+    fn remove(&self) -> Result<(), Failure> {
+        match self.place.as_ref().filter(|_| !self.is_kept) {
+            Some(place) => Ok(place.delete_all()?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_disk(plan: &MergePlan, out: &Store) -> Result<(), Failure> {
+    let Some(disk) = DiskSpace::of(out) else {
+        return Ok(());
+    };
+    disk.check_bytes(
+        plan.summary().bytes_to_write,
+        "the merge is",
+        "choose another place",
+    )
+}
+
+/// The first interrupt ends a merge with nothing published.
+struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    fn listen() -> Result<Interrupt, Failure> {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&cancel);
+        let listening = ctrlc::set_handler(move || {
+            // Whoever asks twice wants out now; what is left behind is swept by the next merge to the same place.
+            if flag.swap(true, Ordering::SeqCst) {
+                std::process::exit(75);
+            }
+            say("stopping; nothing will be published");
+        });
+        listening.map_err(|error| MergeError::Internal(format!("interrupts cannot be caught: {error}")))?;
+        Ok(Interrupt(cancel))
+    }
+}
+
+/// Merges under a bar.
+fn publish(
+    plan: &MergePlan,
+    out: &Store,
+    interrupt: &Interrupt,
+) -> Result<(Artifact, tributary_merge::MergeReport), MergeError> {
     let bar = bar(plan.summary().bytes_to_read, "B");
     // Bytes of the pass before this one.
     let before = AtomicU64::new(0);
@@ -178,7 +312,7 @@ fn publish(plan: &MergePlan, out: &Store) -> Result<(Artifact, tributary_merge::
         out,
         &Watch {
             progress: &progress,
-            cancel: &cancel,
+            cancel: &interrupt.0,
         },
     );
     bar.finish_and_clear();

@@ -1,0 +1,55 @@
+//! The models of a merge file, opened, and errors about them told at their places in the file.
+
+use tributary_merge::{MergeConfig, MergeError, Source};
+use tributary_store::{Artifact, Store};
+
+use crate::exit::Failure;
+
+/// Opens every model of the document that is not `made`, the result of another one; all that cannot be opened are in the one failure.
+pub(crate) fn open(config: &MergeConfig, made: &[Source]) -> Result<Vec<Source>, Failure> {
+    let named = config.spec.references().into_iter();
+    let mut references: Vec<&str> = named.map(|(_, reference)| reference).collect();
+    references.sort();
+    references.dedup();
+    let (mut sources, mut errors) = (Vec::new(), Vec::new());
+    for reference in references {
+        if let Some(source) = made.iter().find(|source| source.reference() == reference) {
+            sources.push(source.clone());
+            continue;
+        }
+        let checked = Store::open(reference).and_then(|store| {
+            if let Some(artifact) = Artifact::try_open(&store)? {
+                artifact.check()?;
+            }
+            Ok(store)
+        });
+        let store = checked.map_err(|error| {
+            let (model, reason) = (tributary_store::mask(reference), error.to_string());
+            match error.is_transient() {
+                true => MergeError::Unavailable { model, reason },
+                false => MergeError::Model { model, reason },
+            }
+        });
+        match store.and_then(|store| Source::open(reference, &store)) {
+            Ok(source) => sources.push(source),
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut errors = errors.into_iter();
+    match errors.next() {
+        None => Ok(sources),
+        Some(first) => Err(located(config, first, errors.collect())),
+    }
+}
+
+/// The failure of the first of these errors, told at the places of the document where they are about it.
+pub(crate) fn located(config: &MergeConfig, first: MergeError, others: Vec<MergeError>) -> Failure {
+    let mut errors = others;
+    errors.insert(0, first);
+    let problems = config.locate(&errors);
+    let failure = Failure::from(errors.swap_remove(0));
+    match problems {
+        Some(problems) => failure.says(problems.to_string()),
+        None => failure,
+    }
+}
