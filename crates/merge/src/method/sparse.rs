@@ -181,39 +181,43 @@ impl<S> Sparse<S> {
             .chunks_exact(chunk.len)
             .zip(self.weights.iter().copied())
             .collect();
-        let mut votes = vec![0.0f64; chunk.len];
-        for (delta, weight) in &models {
-            let weight = if vote == Vote::Weighted { *weight } else { 1.0 };
-            for (votes, delta) in votes.iter_mut().zip(*delta) {
-                *votes += weight * f64::from(*delta);
+        // In pieces whose sums stay in the registers and the nearest cache.
+        for start in (0..chunk.len).step_by(PIECE) {
+            let range = start..(start + PIECE).min(chunk.len);
+            let (mut votes, mut sums, mut shares) = ([0.0f64; PIECE], [0.0f64; PIECE], [0.0f64; PIECE]);
+            for (delta, weight) in &models {
+                let weight = if vote == Vote::Weighted { *weight } else { 1.0 };
+                for (votes, delta) in votes.iter_mut().zip(&delta[range.clone()]) {
+                    *votes += weight * f64::from(*delta);
+                }
             }
-        }
-        // +1 or −1 where the models elected plus or minus.
-        for votes in &mut votes {
-            *votes = if *votes >= 0.0 { 1.0 } else { -1.0 };
-        }
-        let (mut sums, mut shares) = (vec![0.0f64; chunk.len], vec![0.0f64; chunk.len]);
-        for (delta, weight) in &models {
-            // In mergekit the sign is that of wₜδ̂ₜ.
-            let turn = if vote == Vote::Weighted && *weight < 0.0 {
-                -1.0
-            } else {
-                1.0
-            };
-            for (((sum, share), sign), delta) in sums.iter_mut().zip(&mut shares).zip(&votes).zip(*delta) {
-                let delta = f64::from(*delta);
-                let part = if turn * sign * delta > 0.0 { *weight } else { 0.0 };
-                *sum += part * delta;
-                *share += part;
+            // +1 or −1 where the models elected plus or minus.
+            for votes in &mut votes {
+                *votes = if *votes >= 0.0 { 1.0 } else { -1.0 };
             }
-        }
-        for (((out, base), sum), share) in out.iter_mut().zip(chunk.base()).zip(&sums).zip(&shares) {
-            let divides = self.normalize & (share.abs() >= SMALLEST);
-            let divisor = if divides { *share } else { 1.0 };
-            *out = f64::from(*base) + self.lambda * sum / divisor;
+            for (delta, weight) in &models {
+                // In mergekit the sign is that of wₜδ̂ₜ.
+                let is_turned = vote == Vote::Weighted && *weight < 0.0;
+                let turn = if is_turned { -1.0 } else { 1.0 };
+                let delta = &delta[range.clone()];
+                for (((sum, share), sign), delta) in sums.iter_mut().zip(&mut shares).zip(&votes).zip(delta) {
+                    let delta = f64::from(*delta);
+                    let part = if turn * sign * delta > 0.0 { *weight } else { 0.0 };
+                    *sum += part * delta;
+                    *share += part;
+                }
+            }
+            let (out, base) = (&mut out[range.clone()], &chunk.base()[range]);
+            for (((out, base), sum), share) in out.iter_mut().zip(base).zip(&sums).zip(&shares) {
+                let divides = self.normalize & (share.abs() >= SMALLEST);
+                let divisor = if divides { *share } else { 1.0 };
+                *out = f64::from(*base) + self.lambda * sum / divisor;
+            }
         }
     }
 }
 
+/// Elements whose votes are counted together.
+const PIECE: usize = 256;
 /// Weights that sum to less are not divided by.
 const SMALLEST: f64 = 1e-8;

@@ -52,7 +52,11 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         .map(|alignment| alignment.files.clone())
         .unwrap_or_default();
     // The base too where it only lends its configuration.
-    let is_lender = |base: &&(String, Source)| inputs.iter().all(|(_, source)| source.reference() != base.1.reference());
+    let is_lender = |base: &&(String, Source)| {
+        inputs
+            .iter()
+            .all(|(_, source)| source.reference() != base.1.reference())
+    };
     let all: Vec<(String, Source)> = base.iter().filter(is_lender).chain(&inputs).cloned().collect();
     if let Some(template) = &spec.chat_template {
         set_template(template, &all, &owner.1, &mut tokenizer_files, &mut warnings)?;

@@ -144,7 +144,7 @@ fn maps(alignment: &Alignment, parts: &[Part]) -> Result<BTreeMap<(usize, usize)
         let members: Vec<usize> = part.members.iter().map(|member| member.input).collect();
         for own in 0..members.len() {
             let map = alignment
-                .map(&members, own, base)
+                .map(&members, own, part.base)
                 .map_err(|problem| MergeError::Config(Problems::new("the merge", "", vec![problem])))?;
             maps.insert((number, own), map);
         }
