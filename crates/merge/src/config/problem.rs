@@ -83,6 +83,9 @@ pub struct Problems {
 
 impl Problems {
     pub(crate) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Problems {
+        for problem in &mut problems {
+            problem.message = printable(&problem.message).collect();
+        }
         problems.sort_by_key(|problem| problem.place.map_or((0, 0), |place| (place.line, place.column)));
         let lines = problems
             .iter()
@@ -90,7 +93,7 @@ impl Problems {
                 let line = problem
                     .place
                     .and_then(|place| text.lines().nth(place.line.saturating_sub(1)));
-                line.unwrap_or_default().chars().take(MAX_LINE).collect()
+                printable(line.unwrap_or_default()).take(MAX_LINE).collect()
             })
             .collect();
         Problems {
@@ -104,6 +107,16 @@ impl Problems {
     pub fn line(&self, index: usize) -> &str {
         self.lines.get(index).map_or("", String::as_str)
     }
+}
+
+/// A text out of the document, fit for a terminal, letter by letter so that columns stay.
+fn printable(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|letter| match letter {
+        '\n' => '\n',
+        '\t' => ' ',
+        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        letter => letter,
+    })
 }
 
 /// Characters shown of a line.
