@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tributary_tensorfile::printable;
 
 use crate::digest::{CHUNK_BYTES, Digest, from_chunks, pieces};
 use crate::error::{Result, StoreError};
@@ -186,7 +187,7 @@ impl Manifest {
     pub fn parse(bytes: &[u8], at: &str) -> Result<Self> {
         let fault = |reason: String| StoreError::Manifest {
             at: at.to_owned(),
-            reason,
+            reason: printable(reason),
         };
         // The format first: what another one has further down is not this program's business.
         #[derive(Deserialize)]

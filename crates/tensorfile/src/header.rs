@@ -194,6 +194,10 @@ fn check_tensor(file: &str, name: String, raw: RawTensor, data_start: u64) -> Re
     let [start, end] = raw.data_offsets;
     let offset = data_start.saturating_add(start);
     let fault = |reason: String| TensorFileError::tensor_at(file, &name, offset, reason);
+    // It goes into reports and terminals, and no model has one.
+    if name.contains(char::is_control) {
+        return Err(fault("its name holds control characters".into()));
+    }
     let dtype = DType::from_name(&raw.dtype)
         .ok_or_else(|| fault(format!("unknown element type {}", quoted(&raw.dtype))))?;
     let shape = raw.shape.0;

@@ -27,7 +27,7 @@ pub use checkpoint::{Checkpoint, INDEX_FILE, SINGLE_FILE, Shard, TensorInfo};
 pub use convert::{from_f32, round_to_bf16, to_f32};
 pub use directory::{Directory, LocalDirectory, check_file_name};
 pub use dtype::DType;
-pub use error::{Result, TensorFileError};
+pub use error::{Result, TensorFileError, printable};
 pub use foreign::Foreign;
 pub use header::{Entry, Header, MAX_HEADER_BYTES, header_length, parse_header, read_header};
 pub use layout::{DEFAULT_SHARD_BYTES, ModelLayout, PlacedTensor, ShardLayout, TensorSpec, write_model};

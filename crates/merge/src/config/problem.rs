@@ -84,7 +84,7 @@ pub struct Problems {
 impl Problems {
     pub(crate) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Problems {
         for problem in &mut problems {
-            problem.message = printable(&problem.message).collect();
+            problem.message = tributary_tensorfile::printable(&problem.message);
         }
         problems.sort_by_key(|problem| problem.place.map_or((0, 0), |place| (place.line, place.column)));
         let lines = problems
@@ -93,7 +93,7 @@ impl Problems {
                 let line = problem
                     .place
                     .and_then(|place| text.lines().nth(place.line.saturating_sub(1)));
-                printable(line.unwrap_or_default()).take(MAX_LINE).collect()
+                visible(line.unwrap_or_default()).take(MAX_LINE).collect()
             })
             .collect();
         Problems {
@@ -109,10 +109,9 @@ impl Problems {
     }
 }
 
-/// A text out of the document, fit for a terminal, letter by letter so that columns stay.
-fn printable(text: &str) -> impl Iterator<Item = char> {
-    text.chars().map(|letter| match letter {
-        '\n' => '\n',
+/// A line of the document, fit for a terminal, letter by letter so that columns stay.
+fn visible(line: &str) -> impl Iterator<Item = char> {
+    line.chars().map(|letter| match letter {
         '\t' => ' ',
         letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
         letter => letter,

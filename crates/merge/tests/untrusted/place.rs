@@ -79,17 +79,11 @@ impl Place {
     }
 }
 
-/// How merging ended. What blames this program, or tells a user to try again, is wrong for a bad file. The warnings of
-/// a plan end up where errors do.
+/// How merging ended, with the warnings of a plan. What blames this program, or tells a user to try again, is wrong
+/// for a bad file.
 pub(crate) fn outcome(result: Result<Vec<String>, MergeError>) -> Outcome {
     match result {
-        Ok(warnings) => {
-            let all = warnings.join("\n");
-            match all.chars().find(|letter| letter.is_control() && *letter != '\n') {
-                Some(letter) => Outcome::Wrong(format!("warned with {letter:?} in {}", all.escape_debug())),
-                None => Outcome::Read,
-            }
-        }
+        Ok(warnings) => Outcome::Read(warnings.join("\n")),
         Err(error @ (MergeError::Internal(_) | MergeError::Unavailable { .. })) => {
             Outcome::Wrong(format!("ended with {error:?}"))
         }

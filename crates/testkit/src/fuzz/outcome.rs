@@ -18,8 +18,8 @@ const MOST_MESSAGE: usize = 1 << 16;
 /// How reading an input ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was read.
-    Read,
+    /// It was read; what was said of it.
+    Read(String),
     /// It was refused with this message.
     Refused(String),
     /// Neither: what is wrong.
@@ -54,40 +54,45 @@ pub fn check(
     }
     match &outcome {
         Outcome::Wrong(what) => return Err(what.clone()),
-        Outcome::Refused(message) => check_message(message, input.len())?,
-        Outcome::Read => {}
+        Outcome::Refused(message) if message.is_empty() => {
+            return Err("was refused without a word".to_owned());
+        }
+        Outcome::Refused(words) | Outcome::Read(words) => check_words(words, input.len())?,
     }
     Ok((outcome, taken))
 }
 
-/// Messages end up in terminals.
-fn check_message(message: &str, input: usize) -> Result<(), String> {
-    if message.is_empty() {
-        return Err("was refused without a word".to_owned());
+/// Words end up in terminals.
+fn check_words(words: &str, input: usize) -> Result<(), String> {
+    if words.len() > MOST_MESSAGE + MOST_BYTES_A_BYTE * input {
+        return Err(format!("ended with {} bytes of words", words.len()));
     }
-    if message.len() > MOST_MESSAGE + MOST_BYTES_A_BYTE * input {
-        return Err(format!("was refused with {} bytes of message", message.len()));
-    }
-    match message
+    match words
         .chars()
         .find(|letter| letter.is_control() && *letter != '\n')
     {
         Some(letter) => Err(format!(
-            "was refused with {letter:?} in the message: {}",
-            message.escape_debug()
+            "ended with {letter:?} in the words: {}",
+            words.escape_debug()
         )),
         None => Ok(()),
     }
 }
 
 impl Outcome {
-    /// The kind of outcome: the message without what changes from input to input (numbers, quoted text), and roughly
-    /// where in the input it was.
+    /// The kind of outcome: the first words without what changes from input to input (numbers, quoted text), and
+    /// roughly where in the input it was.
     pub(super) fn kind(&self, input: usize) -> (String, usize) {
-        let Self::Refused(message) = self else {
-            return ("read".to_owned(), 0);
+        let (mut kind, message) = match self {
+            Self::Read(words) => ("read ".to_owned(), words),
+            Self::Refused(words) | Self::Wrong(words) => (String::new(), words),
         };
-        let (mut kind, mut quoted, mut number) = (String::new(), false, false);
+        let end = message
+            .match_indices('\n')
+            .nth(1)
+            .map_or(message.len(), |(at, _)| at);
+        let message = &message[..end];
+        let (mut quoted, mut number) = (false, false);
         for letter in message.chars() {
             let was_number = std::mem::replace(&mut number, letter.is_ascii_digit());
             match letter {

@@ -9,7 +9,7 @@ use super::escape::{escaped, unescaped};
 use super::mutate::Mutator;
 use super::outcome::{Outcome, check};
 use super::random::Random;
-use super::watchdog::{Watchdog, keep};
+use super::watchdog::Watchdog;
 use crate::allocation::Taken;
 
 /// Seconds for one target where nothing else is asked for: all together take half a minute of one processor.
@@ -76,32 +76,13 @@ pub fn run(target: &mut dyn Target, kept: &str, folder: &Path) {
         }
         return;
     }
-    let fail = |what: &str, input: &[u8], folder: &Path| {
-        let path = keep(folder, name, input);
-        let mut text = escaped(input);
-        if text.len() > MOST_SHOWN {
-            text = format!(
-                "(the first part of {} bytes) {}",
-                input.len(),
-                &text[..MOST_SHOWN]
-            );
-        }
-        format!(
-            "{name} {what}\ninput, with seed {}:\n{name} {text}\nagain: cargo xtask fuzz {name} --input {}",
-            settings.seed,
-            path.display()
-        )
+    let report = Report {
+        name,
+        seed: settings.seed,
+        folder: folder.to_owned(),
     };
-    let place = folder.to_owned();
-    let seed = settings.seed;
-    let watchdog = Watchdog::start(move |what, input| {
-        let path = keep(&place, name, input);
-        format!(
-            "{name} {what}\ninput, with seed {seed}: {}\nagain: cargo xtask fuzz {name} --input {}",
-            escaped(&input[..input.len().min(MOST_SHOWN)]),
-            path.display()
-        )
-    });
+    let last_words = report.clone();
+    let watchdog = Watchdog::start(move |what, input| last_words.of(what, input));
     let judge = |target: &mut dyn Target, input: &[u8]| {
         watchdog.begins(input);
         let result = check(input, &mut |input| target.read(input));
@@ -110,7 +91,7 @@ pub fn run(target: &mut dyn Target, kept: &str, folder: &Path) {
             let small = shrink(input, &what, &mut |input| {
                 check(input, &mut |input| target.read(input)).err()
             });
-            panic!("{}", fail(&what, &small, folder))
+            panic!("{}", report.of(&what, &small))
         })
     };
 
@@ -119,7 +100,7 @@ pub fn run(target: &mut dyn Target, kept: &str, folder: &Path) {
     for seed in &starts {
         let (outcome, _) = judge(target, seed);
         assert!(
-            outcome == Outcome::Read,
+            matches!(outcome, Outcome::Read(_)),
             "{name}: a seed is refused: {outcome:?}\n{}",
             escaped(seed)
         );
@@ -138,10 +119,11 @@ pub fn run(target: &mut dyn Target, kept: &str, folder: &Path) {
     let mut mutator = Mutator::new(Random::new(settings.seed), &dictionary);
     let (start, mut count, mut most) = (Instant::now(), 0u64, Taken::default());
     let mut minutes = 0;
-    let report = |count: u64, kinds: usize, most: Taken| {
+    let tell = |count: u64, kinds: usize, most: Taken| {
         let seconds = start.elapsed().as_secs_f64();
         say(&format!(
-            "{name}, seed {seed}: {count} inputs in {seconds:.0} s, {kinds} kinds of outcome, at most {:.1} ms and {} KiB",
+            "{name}, seed {}: {count} inputs in {seconds:.0} s, {kinds} kinds of outcome, at most {:.1} ms and {} KiB",
+            settings.seed,
             most.time.as_secs_f64() * 1e3,
             most.bytes >> 10
         ));
@@ -167,10 +149,41 @@ pub fn run(target: &mut dyn Target, kept: &str, folder: &Path) {
         }
         if start.elapsed().as_secs() / 60 > minutes {
             minutes += 1;
-            report(count, known.len(), most);
+            tell(count, known.len(), most);
         }
     }
-    report(count, known.len(), most);
+    tell(count, known.len(), most);
+}
+
+/// What is said of an input that fails.
+#[derive(Clone)]
+struct Report {
+    name: &'static str,
+    seed: u64,
+    folder: PathBuf,
+}
+
+impl Report {
+    /// Puts the input into a file, and says how to read it again and how to keep it.
+    fn of(&self, what: &str, input: &[u8]) -> String {
+        let Self { name, seed, folder } = self;
+        let path = folder.join(format!("fuzz-{name}.input"));
+        // Without the file the words still hold the input, if it is short.
+        let _ = std::fs::write(&path, input);
+        let mut text = escaped(input);
+        if text.len() > MOST_SHOWN {
+            text.truncate(MOST_SHOWN);
+            text.push_str("...");
+        }
+        format!(
+            "{name} {what}\n\
+             found with seed {seed}; the input has {} bytes; the line that keeps it in a table of inputs:\n\
+             {name} {text}\n\
+             to read it again: cargo xtask fuzz {name} --input {}",
+            input.len(),
+            path.display()
+        )
+    }
 }
 
 #[expect(

@@ -1,6 +1,5 @@
 //! Ends the program when reading an input does not end, or took so much memory that it was stopped.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,12 +57,4 @@ fn watch(current: &Weak<Current>, report: &dyn Fn(&str, &[u8]) -> String) {
         drop(current);
         thread::sleep(Duration::from_millis(500));
     }
-}
-
-/// Where an input is put for a later look.
-pub(super) fn keep(folder: &std::path::Path, name: &str, input: &[u8]) -> PathBuf {
-    let path = folder.join(format!("fuzz-{name}.input"));
-    // Without it the words still hold the input.
-    let _ = std::fs::write(&path, input);
-    path
 }
