@@ -1,8 +1,10 @@
 //! Tokenizers: rows of embeddings are merged by number, so a number must mean the same token in every model.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use tributary_tensorfile::printable;
 
 /// Compares each `tokenizer.json` (name, content) with the first one there is; a model without the file is passed over.
 pub(crate) fn compare_tokenizers(models: &[(&str, Option<Vec<u8>>)]) -> Vec<String> {
@@ -16,11 +18,18 @@ pub(crate) fn compare_tokenizers(models: &[(&str, Option<Vec<u8>>)]) -> Vec<Stri
     let mut warnings = Vec::new();
     for (name, bytes) in there.filter(|(_, bytes)| *bytes != first) {
         let expected = first_tokens.get_or_insert_with(|| tokens(first));
-        let (Some(expected), Some(found)) = (expected.as_ref(), tokens(bytes)) else {
-            warnings.push(format!(
-                "the tokenizers of {first_name} and {name} could not be compared"
-            ));
-            continue;
+        let (expected, found) = match (expected.as_ref(), tokens(bytes)) {
+            (Ok(expected), Ok(found)) => (expected, found),
+            (expected, found) => {
+                let (of, reason) = match expected {
+                    Err(reason) => (first_name, reason.clone()),
+                    Ok(_) => (name, found.err().unwrap_or_default()),
+                };
+                warnings.push(format!(
+                    "the tokenizers of {first_name} and {name} could not be compared: tokenizer.json of {of}: {reason}"
+                ));
+                continue;
+            }
         };
         let changed = expected
             .iter()
@@ -40,42 +49,82 @@ pub(crate) fn compare_tokenizers(models: &[(&str, Option<Vec<u8>>)]) -> Vec<Stri
     warnings
 }
 
-/// Every token and its number.
-fn tokens(bytes: &[u8]) -> Option<BTreeMap<String, u64>> {
-    let file: Value = serde_json::from_slice(bytes).ok()?;
-    let mut tokens = BTreeMap::new();
-    match file.get("model")?.get("vocab")? {
-        Value::Object(entries) => {
-            tokens.extend(
-                entries
-                    .iter()
-                    .filter_map(|(token, number)| Some((token.clone(), number.as_u64()?))),
-            );
-        }
-        // Unigram: a list of (token, score), numbered by position.
-        Value::Array(entries) => {
-            let named = entries
-                .iter()
-                .zip(0..)
-                .filter_map(|(entry, number)| Some((entry.get(0)?.as_str()?.to_string(), number)));
-            tokens.extend(named);
-        }
-        _ => return None,
+/// The most tokens that are looked at.
+const MAX_TOKENS: usize = 1 << 21;
+
+/// Every token and its number, or why there are none.
+fn tokens(bytes: &[u8]) -> Result<BTreeMap<String, u64>, String> {
+    let file: File = serde_json::from_slice(bytes).map_err(printable)?;
+    let Tokens(mut tokens) = file.model.vocab;
+    let added = file.added_tokens.into_iter().flatten();
+    tokens.extend(added.map(|added| (added.content, added.id)));
+    Ok(tokens)
+}
+
+/// What is looked at of a `tokenizer.json`; the rest, most of it, is passed over as it is read.
+#[derive(serde::Deserialize)]
+struct File {
+    model: Model,
+    added_tokens: Option<Vec<Added>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Model {
+    vocab: Tokens,
+}
+
+#[derive(serde::Deserialize)]
+struct Added {
+    content: String,
+    id: u64,
+}
+
+/// A mapping from tokens to numbers; or Unigram's list of tokens and scores, numbered by position.
+struct Tokens(BTreeMap<String, u64>);
+
+impl<'de> Deserialize<'de> for Tokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TokensVisitor)
     }
-    for added in file
-        .get("added_tokens")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        if let (Some(token), Some(number)) = (
-            added.get("content").and_then(Value::as_str),
-            added.get("id").and_then(Value::as_u64),
-        ) {
-            tokens.insert(token.to_string(), number);
+}
+
+struct TokensVisitor;
+
+impl TokensVisitor {
+    fn add<E: Error>(tokens: &mut BTreeMap<String, u64>, token: String, number: u64) -> Result<(), E> {
+        if tokens.len() == MAX_TOKENS {
+            return Err(E::custom(format!("more than {MAX_TOKENS} tokens")));
         }
+        tokens.insert(token, number);
+        Ok(())
     }
-    Some(tokens)
+}
+
+impl<'de> Visitor<'de> for TokensVisitor {
+    type Value = Tokens;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a vocabulary: an object, or a list of tokens with their scores")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tokens, A::Error> {
+        let mut tokens = BTreeMap::new();
+        while let Some((token, number)) = entries.next_entry()? {
+            Self::add(&mut tokens, token, number)?;
+        }
+        Ok(Tokens(tokens))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Tokens, A::Error> {
+        let mut tokens = BTreeMap::new();
+        for number in 0.. {
+            let Some((token, _)) = entries.next_element::<(String, f64)>()? else {
+                break;
+            };
+            Self::add(&mut tokens, token, number)?;
+        }
+        Ok(Tokens(tokens))
+    }
 }
 
 #[cfg(test)]

@@ -87,12 +87,13 @@ impl Problems {
             problem.message = tributary_tensorfile::printable(&problem.message);
         }
         problems.sort_by_key(|problem| problem.place.map_or((0, 0), |place| (place.line, place.column)));
+        let all: Vec<&str> = text.lines().collect();
         let lines = problems
             .iter()
             .map(|problem| {
                 let line = problem
                     .place
-                    .and_then(|place| text.lines().nth(place.line.saturating_sub(1)));
+                    .and_then(|place| all.get(place.line.saturating_sub(1)).copied());
                 visible(line.unwrap_or_default()).take(MAX_LINE).collect()
             })
             .collect();

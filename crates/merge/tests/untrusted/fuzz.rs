@@ -4,8 +4,9 @@ use std::path::Path;
 
 use tributary_testkit::fuzz::Target;
 
+use super::document_target::Document;
 use super::place::Place;
-use super::targets::{Configuration, Document, Index, Manifest, Safetensors, Tokenizer};
+use super::targets::{Configuration, Index, Manifest, Safetensors, Tokenizer};
 
 fn run(mut target: impl Target) {
     let kept = include_str!("kept.txt");

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod changed;
+mod document_target;
 mod documents;
 mod files;
 mod fuzz;
