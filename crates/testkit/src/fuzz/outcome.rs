@@ -97,7 +97,7 @@ impl Outcome {
             let was_number = std::mem::replace(&mut number, letter.is_ascii_digit());
             match letter {
                 '"' | '`' => quoted = !quoted,
-                _ if quoted || kind.len() > 60 => {}
+                _ if quoted || kind.len() > 120 => {}
                 _ if number && was_number => {}
                 _ => kind.push(if number { '#' } else { letter }),
             }
