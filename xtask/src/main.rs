@@ -1,5 +1,6 @@
-//! Developer commands: `cargo xtask test`, `cargo xtask gpu-check`.
+//! Developer commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask gpu-check`.
 
+mod fuzz;
 mod gpu_check;
 mod junit;
 mod limited;
@@ -22,6 +23,13 @@ cargo xtask test [--no-downloads] [--install-nextest] [-- ARGUMENTS]
       --install-nextest  install cargo-nextest if it is not there (minutes); cargo test does without
       -- ARGUMENTS       for the test runner, for instance a name: only those tests
 
+cargo xtask fuzz [TARGET] [--seconds N] [--seed S] [--input FILE]
+    Changes good inputs and reads them, for 300 seconds a target; the tests do so for four. A failure prints its input.
+    Targets: safetensors, index, config, tokenizer, manifest, document, gguf; all where none is named.
+      --seconds N    for each target
+      --seed S       the same seed makes the same inputs
+      --input FILE   read this one input instead
+
 cargo xtask gpu-check
     Packs a CUDA build with a script that checks and times it on a machine with a GPU.";
 
@@ -29,6 +37,7 @@ fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.split_first() {
         Some((command, rest)) if command == "test" => test::run(&test::Options::parse(rest)?),
+        Some((command, rest)) if command == "fuzz" => fuzz::run(&fuzz::Options::parse(rest)?),
         Some((command, rest)) if command == "gpu-check" => {
             gpu_check::gpu_check(rest)?;
             Ok(ExitCode::SUCCESS)

@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tributary_store::{Artifact, Lineage, Store, StoreError};
-use tributary_tensorfile::{Checkpoint, DType, Directory, TensorFileError, TensorInfo};
+use tributary_tensorfile::{Checkpoint, DType, Directory, TensorFileError, TensorInfo, count_json_values};
 
 use crate::error::{MergeError, Result};
 
-/// Largest configuration or tokenizer file that is read.
+/// Largest tokenizer or other small file that is read.
 const MAX_SMALL_FILE: u64 = 256 << 20;
+/// Largest configuration that is read, in bytes and in values: as a tree it takes many times its text.
+const MAX_CONFIGURATION: u64 = 16 << 20;
+const MAX_VALUES: usize = 1 << 17;
 const CONFIGURATION: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 /// Kind of a model that is known by its headers only.
@@ -102,8 +105,15 @@ impl Source {
         };
         let checkpoint = Checkpoint::open(&*directory).map_err(refuse)?;
         let files = directory.list().map_err(refuse)?;
-        let text = read_small(&*directory, CONFIGURATION).map_err(refuse)?;
+        let text = directory
+            .read_small(CONFIGURATION, MAX_CONFIGURATION)
+            .map_err(refuse)?;
         let text = text.ok_or_else(|| broken(format!("it has no {CONFIGURATION}")))?;
+        if count_json_values(&text) > MAX_VALUES {
+            return Err(broken(format!(
+                "{CONFIGURATION} has more than {MAX_VALUES} values"
+            )));
+        }
         let configuration = match serde_json::from_slice(&text) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(broken(format!("{CONFIGURATION} is not an object"))),
@@ -183,7 +193,9 @@ impl Source {
         if !self.inner.files.iter().any(|file| file == name) {
             return Ok(None);
         }
-        read_small(&*self.inner.directory, name)
+        self.inner
+            .directory
+            .read_small(name, MAX_SMALL_FILE)
             .map_err(|error| refusal(self.reference(), &error, is_transient(&error)))
     }
 
@@ -238,10 +250,6 @@ fn is_transient(error: &TensorFileError) -> bool {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<StoreError>());
     carried.is_some_and(StoreError::is_transient)
-}
-
-fn read_small(directory: &dyn Directory, name: &str) -> Result<Option<Vec<u8>>, TensorFileError> {
-    directory.read_small(name, MAX_SMALL_FILE)
 }
 
 /// BLAKE3 over names, types, shapes and places of all tensors, and the configuration.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tributary_tensorfile::{count_json_values, printable};
 
 use crate::digest::{CHUNK_BYTES, Digest, from_chunks, pieces};
 use crate::error::{Result, StoreError};
@@ -21,6 +22,9 @@ pub const FORMAT: u32 = 1;
 /// Longest manifest accepted, in bytes.
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 const MAX_OBJECTS: usize = 200_000;
+/// So many values any manifest may have; a longer one has one value to a line, and lines are not shorter than this.
+const MANY_VALUES: usize = 1 << 17;
+const BYTES_A_VALUE: usize = 16;
 const CHECKSUM: &str = "checksum";
 
 /// One object of an artifact.
@@ -186,8 +190,13 @@ impl Manifest {
     pub fn parse(bytes: &[u8], at: &str) -> Result<Self> {
         let fault = |reason: String| StoreError::Manifest {
             at: at.to_owned(),
-            reason,
+            reason: printable(reason),
         };
+        // As a tree, a value takes many times the two bytes it can be written in.
+        let most = MANY_VALUES + bytes.len() / BYTES_A_VALUE;
+        if count_json_values(bytes) > most {
+            return Err(fault(format!("it has more than {most} values")));
+        }
         // The format first: what another one has further down is not this program's business.
         #[derive(Deserialize)]
         struct Head {

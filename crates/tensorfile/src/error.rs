@@ -91,8 +91,9 @@ pub(crate) fn quoted(name: &str) -> String {
     }
 }
 
-/// A parser's message, fit to be printed: it may repeat any part of the file.
-pub(crate) fn printable(message: impl std::fmt::Display) -> String {
+/// A text out of a file, or a parser's message that may repeat any part of one, fit to be printed: control characters
+/// escaped, cut after 400 characters.
+pub fn printable(message: impl std::fmt::Display) -> String {
     const LIMIT: usize = 400;
     let mut text = String::new();
     for letter in message.to_string().chars().take(LIMIT) {

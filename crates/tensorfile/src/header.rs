@@ -4,7 +4,7 @@
 //! and byte range, then the data, covered by the ranges without gap or overlap. What comes out of
 //! [`parse_header`] has passed every check, so readers trust its figures.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -13,10 +13,13 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use crate::dtype::DType;
 use crate::error::{Result, TensorFileError, printable, quoted};
 use crate::read_at::ReadAt;
-use crate::unique_map::UniqueMap;
+use crate::unique_map::{MAX_ENTRIES, UniqueMap, first_twice};
 
 /// Longest header accepted, as in the reference implementation.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Key of the entry that is no tensor.
+const METADATA: &str = "__metadata__";
 
 /// The most dimensions a tensor may have.
 const MAX_RANK: usize = 16;
@@ -194,6 +197,10 @@ fn check_tensor(file: &str, name: String, raw: RawTensor, data_start: u64) -> Re
     let [start, end] = raw.data_offsets;
     let offset = data_start.saturating_add(start);
     let fault = |reason: String| TensorFileError::tensor_at(file, &name, offset, reason);
+    // It goes into reports and terminals, and no model has one.
+    if name.contains(char::is_control) {
+        return Err(fault("its name holds control characters".into()));
+    }
     let dtype = DType::from_name(&raw.dtype)
         .ok_or_else(|| fault(format!("unknown element type {}", quoted(&raw.dtype))))?;
     let shape = raw.shape.0;
@@ -272,25 +279,26 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             metadata: BTreeMap::new(),
             tensors: Vec::new(),
         };
-        let mut seen = HashSet::new();
+        let mut metadata = None;
         while let Some(name) = map.next_key::<String>()? {
             let inside = |error: M::Error| M::Error::custom(format!("{}: {error}", quoted(&name)));
-            if name == "__metadata__" {
-                header.metadata = map
-                    .next_value::<UniqueMap<String>>()
-                    .map_err(inside)?
-                    .0
-                    .into_iter()
-                    .collect();
-            } else {
-                let tensor = map.next_value().map_err(inside)?;
-                header.tensors.push((name.clone(), tensor));
+            if name == METADATA {
+                let entries = map.next_value::<UniqueMap<String>>().map_err(inside)?.0;
+                if metadata.replace(entries).is_some() {
+                    return Err(M::Error::custom(format!("{} stands twice", quoted(METADATA))));
+                }
+                continue;
             }
-            if seen.contains(&name) {
-                return Err(M::Error::custom(format!("{} stands twice", quoted(&name))));
+            let tensor = map.next_value().map_err(inside)?;
+            if header.tensors.len() == MAX_ENTRIES {
+                return Err(M::Error::custom(format!("more than {MAX_ENTRIES} tensors")));
             }
-            seen.insert(name);
+            header.tensors.push((name, tensor));
         }
+        if let Some(name) = first_twice(header.tensors.iter().map(|(name, _)| name.as_str())) {
+            return Err(M::Error::custom(format!("{} stands twice", quoted(name))));
+        }
+        header.metadata = metadata.into_iter().flatten().collect();
         Ok(header)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tributary_tensorfile::printable;
+
 /// One thing that differs between the models.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incompatibility {
@@ -26,6 +28,10 @@ impl Incompatibility {
                 Some((_, models)) => models.push(model),
                 None => found.push((value, vec![model])),
             }
+        }
+        // Only now: values that differ late are different values.
+        for (value, _) in &mut found {
+            *value = printable(&value);
         }
         Incompatibility {
             subject: subject.into(),

@@ -140,6 +140,12 @@ impl Decoder {
 
     pub(super) fn text(&mut self, node: &Node, path: &str) -> Option<String> {
         match &node.value {
+            // What a text names is said again in messages and reports.
+            Value::Text(text) if text.contains(char::is_control) => {
+                self.problems
+                    .push(Problem::value(path, "must not hold control characters").at(node.place));
+                None
+            }
             Value::Text(text) if !text.trim().is_empty() => Some(text.clone()),
             Value::Text(_) => {
                 self.problems

@@ -87,7 +87,7 @@ impl Decoder {
                 "out_dtype" => spec.out_dtype = self.float_type(node, &path),
                 "tokenizer_source" => spec.tokenizer_source = self.optional_text(node, &path),
                 "tokenizer" => spec.tokenizer = self.tokenizer(node, &path),
-                "chat_template" => spec.chat_template = self.optional_text(node, &path),
+                "chat_template" => spec.chat_template = self.template(node, &path),
                 "name" => spec.name = self.optional_text(node, &path),
                 _ => spec.compat = self.compat(node, &path),
             }
@@ -304,6 +304,14 @@ impl Decoder {
         match model {
             Some(model) => Some(TokenSource::Token { model, token }),
             None => refuse("\"model\" is missing"),
+        }
+    }
+
+    /// A template or the name of one: a text that may have several lines.
+    fn template(&mut self, node: &Node, path: &str) -> Option<String> {
+        match &node.value {
+            Value::Text(text) if text.contains('{') => Some(text.clone()),
+            _ => self.optional_text(node, path),
         }
     }
 

@@ -83,14 +83,18 @@ pub struct Problems {
 
 impl Problems {
     pub(crate) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Problems {
+        for problem in &mut problems {
+            problem.message = tributary_tensorfile::printable(&problem.message);
+        }
         problems.sort_by_key(|problem| problem.place.map_or((0, 0), |place| (place.line, place.column)));
+        let all: Vec<&str> = text.lines().collect();
         let lines = problems
             .iter()
             .map(|problem| {
                 let line = problem
                     .place
-                    .and_then(|place| text.lines().nth(place.line.saturating_sub(1)));
-                line.unwrap_or_default().chars().take(MAX_LINE).collect()
+                    .and_then(|place| all.get(place.line.saturating_sub(1)).copied());
+                visible(line.unwrap_or_default()).take(MAX_LINE).collect()
             })
             .collect();
         Problems {
@@ -104,6 +108,15 @@ impl Problems {
     pub fn line(&self, index: usize) -> &str {
         self.lines.get(index).map_or("", String::as_str)
     }
+}
+
+/// A line of the document, fit for a terminal, letter by letter so that columns stay.
+fn visible(line: &str) -> impl Iterator<Item = char> {
+    line.chars().map(|letter| match letter {
+        '\t' => ' ',
+        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        letter => letter,
+    })
 }
 
 /// Characters shown of a line.

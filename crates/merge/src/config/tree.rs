@@ -105,6 +105,8 @@ impl Node {
             max_aliases: 1_000,
             max_nodes: 10_000,
             max_documents: MAX_DOCUMENTS,
+            // Of texts together, where aliases repeat them too.
+            max_total_scalar_bytes: 4 * MAX_BYTES,
         };
         let options = serde_saphyr::options! { budget: budget, with_snippet: false };
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {

@@ -57,12 +57,14 @@ impl Alignment {
         warnings: &mut Vec<String>,
     ) -> Result<Option<Alignment>> {
         let mut tokenizer = Tokenizer::of(owner.name, owner.source)?;
+        let text = owner.source.tokenizer()?;
         let mut others = Vec::new();
         let mut known: Vec<Option<Tokens>> = Vec::new();
         for input in inputs {
-            if input.source.reference() == owner.source.reference() {
+            let own = input.source.tokenizer()?;
+            if own == text {
                 known.push(Some(tokenizer.tokens().clone()));
-            } else if input.source.tokenizer()?.is_none() {
+            } else if own.is_none() {
                 warnings.push(format!(
                     "{} has no tokenizer.json: its tokens are taken to be those of {}",
                     input.name, owner.name

@@ -14,11 +14,18 @@ pub(crate) fn compare_tokenizers(models: &[(&str, Option<Vec<u8>>)]) -> Vec<Stri
     let mut warnings = Vec::new();
     for (name, bytes) in there.filter(|(_, bytes)| *bytes != first) {
         let expected = first_tokens.get_or_insert_with(|| Tokens::parse(first));
-        let (Some(expected), Some(found)) = (expected.as_ref(), Tokens::parse(bytes)) else {
-            warnings.push(format!(
-                "the tokenizers of {first_name} and {name} could not be compared"
-            ));
-            continue;
+        let (expected, found) = match (expected.as_ref(), Tokens::parse(bytes)) {
+            (Ok(expected), Ok(found)) => (expected, found),
+            (expected, found) => {
+                let (of, reason) = match expected {
+                    Err(reason) => (first_name, reason.clone()),
+                    Ok(_) => (name, found.err().unwrap_or_default()),
+                };
+                warnings.push(format!(
+                    "the tokenizers of {first_name} and {name} could not be compared: tokenizer.json of {of}: {reason}"
+                ));
+                continue;
+            }
         };
         let changed = expected
             .iter()

@@ -48,9 +48,9 @@ impl Tokenizer {
                 "it has no {TOKENIZER}, which matching rows by token needs"
             ))
         })?;
-        let file: Value =
-            serde_json::from_slice(&bytes).map_err(|error| refuse(format!("{TOKENIZER}: {error}")))?;
-        let tokens = Tokens::of(&file).ok_or_else(|| refuse(format!("{TOKENIZER} has no vocabulary")))?;
+        let tokens = Tokens::parse(&bytes).map_err(|error| refuse(format!("{TOKENIZER}: {error}")))?;
+        let file: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| refuse(format!("{TOKENIZER}: {}", tributary_tensorfile::printable(error))))?;
         let config = source.small_file(TOKENIZER_CONFIG)?;
         let config = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Ok(Tokenizer {

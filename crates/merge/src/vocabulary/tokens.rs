@@ -1,8 +1,10 @@
 //! The tokens of a `tokenizer.json` and their numbers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use tributary_tensorfile::printable;
 
 /// Every token and its number.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,39 +13,13 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads a `tokenizer.json`; `None` if it is none that is known here.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Tokens> {
-        Tokens::of(&serde_json::from_slice(bytes).ok()?)
-    }
-
-    /// Of a `tokenizer.json` as a value.
-    pub(crate) fn of(file: &Value) -> Option<Tokens> {
-        let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
-        let mut numbers = BTreeMap::new();
-        match file.get("model")?.get("vocab")? {
-            Value::Object(entries) => {
-                let named = entries.iter();
-                numbers.extend(named.filter_map(|(token, value)| Some((token.clone(), number(value)?))));
-            }
-            // Unigram: a list of (token, score), numbered by position.
-            Value::Array(entries) => {
-                let named = entries.iter().enumerate();
-                numbers.extend(
-                    named.filter_map(|(place, entry)| Some((entry.get(0)?.as_str()?.to_string(), place))),
-                );
-            }
-            _ => return None,
-        }
-        let added = file.get("added_tokens").and_then(Value::as_array);
-        for token in added.into_iter().flatten() {
-            if let (Some(text), Some(number)) = (
-                token.get("content").and_then(Value::as_str),
-                token.get("id").and_then(number),
-            ) {
-                numbers.insert(text.to_string(), number);
-            }
-        }
-        Some(Tokens { numbers })
+    /// Reads a `tokenizer.json`; the error says why it has no tokens.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Tokens, String> {
+        let file: File = serde_json::from_slice(bytes).map_err(printable)?;
+        let Listed(mut numbers) = file.model.vocab;
+        let added = file.added_tokens.into_iter().flatten();
+        numbers.extend(added.map(|added| (added.content, added.id)));
+        Ok(Tokens { numbers })
     }
 
     /// Adds a token.
@@ -76,5 +52,74 @@ impl Tokens {
             .values()
             .max()
             .map_or(0, |last| last.saturating_add(1))
+    }
+}
+
+/// The most tokens that are looked at.
+const MAX_TOKENS: usize = 1 << 21;
+
+/// What is looked at of a `tokenizer.json`; the rest, most of it, is passed over as it is read.
+#[derive(serde::Deserialize)]
+struct File {
+    model: Model,
+    added_tokens: Option<Vec<Added>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Model {
+    vocab: Listed,
+}
+
+#[derive(serde::Deserialize)]
+struct Added {
+    content: String,
+    id: usize,
+}
+
+/// A mapping from tokens to numbers; or Unigram's list of tokens and scores, numbered by position.
+struct Listed(BTreeMap<String, usize>);
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListedVisitor)
+    }
+}
+
+struct ListedVisitor;
+
+impl ListedVisitor {
+    fn add<E: Error>(tokens: &mut BTreeMap<String, usize>, token: String, number: usize) -> Result<(), E> {
+        if tokens.len() == MAX_TOKENS {
+            return Err(E::custom(format!("more than {MAX_TOKENS} tokens")));
+        }
+        tokens.insert(token, number);
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for ListedVisitor {
+    type Value = Listed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a vocabulary: an object, or a list of tokens with their scores")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Listed, A::Error> {
+        let mut tokens = BTreeMap::new();
+        while let Some((token, number)) = entries.next_entry()? {
+            Self::add(&mut tokens, token, number)?;
+        }
+        Ok(Listed(tokens))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Listed, A::Error> {
+        let mut tokens = BTreeMap::new();
+        for number in 0.. {
+            let Some((token, _)) = entries.next_element::<(String, f64)>()? else {
+                break;
+            };
+            Self::add(&mut tokens, token, number)?;
+        }
+        Ok(Listed(tokens))
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tributary_tensorfile::gguf::Gguf;
 use tributary_tensorfile::{Checkpoint, Foreign, LocalDirectory, MAX_HEADER_BYTES};
+use tributary_testkit::allocation::watched;
 
-use crate::allocation::watched;
 use crate::support::{GgufFile, Tensor, Value, tiny_llama, tiny_llama2c};
 
 /// What opening a bad file may take.
@@ -312,7 +312,8 @@ fn hostile_files_are_refused_quickly_and_in_little_memory() {
             let path = folder.path().join(name);
             std::fs::write(&path, &bytes).unwrap();
             std::fs::write(folder.path().join("tok.bin"), tiny_llama2c(true).1).unwrap();
-            let (result, peak, time) = watched(|| open(&path));
+            let (result, taken) = watched(|| open(&path));
+            let (peak, time) = (taken.bytes, taken.time);
             let Err(error) = result else {
                 panic!("{name} {number} was not refused")
             };
@@ -360,7 +361,8 @@ fn a_sparse_file_does_not_make_its_length_in_memory() {
             .unwrap()
             .set_len(1 << 38)
             .unwrap();
-        let (result, peak, _) = watched(|| open(&path));
+        let (result, taken) = watched(|| open(&path));
+        let peak = taken.bytes;
         assert!(result.is_err(), "{name}");
         assert!(peak <= MAX_BYTES, "{name}: {peak}");
     }

@@ -7,10 +7,13 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
-mod allocation;
+mod fuzz;
 mod gguf;
 mod hostile;
 mod llama2c;
 mod reference;
 mod safetensors;
 mod support;
+
+#[global_allocator]
+static ALLOCATOR: tributary_testkit::allocation::Counting = tributary_testkit::allocation::Counting;

@@ -1,8 +1,9 @@
 //! `trib merge CONFIG OUT`.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -85,9 +86,17 @@ fn size(text: &str) -> Result<ByteSize, String> {
     text.parse()
 }
 
+/// The text of a document; of a file that is longer than any document may be, enough to be refused.
+fn read(path: &Path) -> std::io::Result<String> {
+    const ENOUGH: u64 = 16 << 20;
+    let mut text = String::new();
+    File::open(path)?.take(ENOUGH).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     let name = options.config.display().to_string();
-    let document = std::fs::read_to_string(&options.config).map_err(|error| {
+    let document = read(&options.config).map_err(|error| {
         let message = format!("cannot read {name}: {error}");
         match error.kind() {
             ErrorKind::InvalidData => Failure::configuration(message),
