@@ -3,7 +3,7 @@
 //! Bytes may arrive in any order and from several threads, each byte once. Held in memory are the parts that are not
 //! complete and at most [`IN_FLIGHT`] complete ones on their way. Nothing becomes visible before
 //! [`RemoteStaged::publish`]; a dropped stage aborts its upload (a killed process cannot: give buckets a lifecycle rule
-//! for unfinished uploads).
+//! for unfinished uploads) unless it was kept for others.
 
 use std::sync::{Arc, Mutex};
 

@@ -253,7 +253,8 @@ impl Store {
         }))
     }
 
-    /// All objects below the directory `prefix` (`""` for all), sorted by key; keys are relative to this store.
+    /// All objects below the directory `prefix` (`""` for all), sorted by key; keys are relative to this store. This
+    /// crate's own working files, such as those of unfinished publications, are not listed.
     pub fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
         let full = self.full_prefix(prefix)?;
         let mut found = match &self.backend {

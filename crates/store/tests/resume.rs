@@ -272,6 +272,24 @@ fn other_bytes_under_the_same_key_are_a_conflict() {
 }
 
 #[test]
+fn of_two_writers_of_one_object_the_first_and_its_note_stand() {
+    over_every_backend(|store| {
+        let first = Publication::resume(store, KEY).unwrap();
+        SHARED.keep(&first, 0).unwrap();
+        let second = Publication::resume(store, KEY).unwrap();
+        let writer = second.region_writer(&SHARED.path(0), SHARED.sizes[0]).unwrap();
+        writer.write_at(0, &SHARED.bytes(0)).unwrap();
+        second.keep(writer, &b"another note"[..]).unwrap();
+        for publication in [&first, &second] {
+            let finished = publication.finished().unwrap();
+            assert_eq!((finished.len(), &finished[0].note[..]), (1, &SHARED.note(0)[..]));
+        }
+        drop(first);
+        assert_settled(store, &second.commit(draft()).unwrap());
+    });
+}
+
+#[test]
 fn what_is_added_here_stands_before_what_is_kept_and_objects_are_kept_in_order_too() {
     over_every_backend(|store| {
         let publication = Publication::resume(store, KEY).unwrap();
@@ -410,7 +428,7 @@ fn age(folder: &Path, time: SystemTime) {
 fn lost_objects_are_named_and_made_again(store: &Store, publication: Publication, lost: &[usize]) {
     SHARED.put_small(&publication).unwrap();
     let Err(StoreError::Lost { objects, .. }) = publication.commit(draft()) else {
-        panic!("nothing is missing")
+        unreachable!("nothing is missing")
     };
     let paths: Vec<String> = lost.iter().map(|index| SHARED.path(*index)).collect();
     assert_eq!(objects, paths);

@@ -130,6 +130,60 @@ fn and_each_single_kind_of_fault_is_survived_often() {
     }
 }
 
+/// A writer loses its store at request `after`; what comes next finds what it had kept and ends as if nothing had been.
+/// Returns whether it had been through before.
+fn cut_off(kind: Fault, after: u64) -> bool {
+    let truth = Arc::new(InMemory::new());
+    let faulty = FaultyStore::new(Arc::clone(&truth), FaultPlan::from_then_on(kind, after));
+    let store = Store::from_object_store(Arc::new(faulty), "memory://faulty");
+    let clear = Store::from_object_store(truth, "memory://clear");
+    let store = store.child("place").unwrap();
+    let place = clear.child("place").unwrap();
+    let first = take_part(&store, 0, 1);
+    let is_whole = |artifact: &Artifact| artifact.verify(Depth::Full, &|_| {}).unwrap().is_whole();
+    let seen = Artifact::try_open(&place).unwrap();
+    assert!(seen.as_ref().is_none_or(is_whole), "{kind:?} at {after}");
+    assert!(first.is_err() || seen.is_some());
+    let kept = Publication::resume(&place, KEY)
+        .unwrap()
+        .finished()
+        .unwrap()
+        .len();
+    let artifact = take_part(&place, 0, 1).unwrap();
+    let expected = SHARED.made_by_one(&clear.child("expected").unwrap());
+    assert_eq!(
+        artifact.manifest(),
+        expected.manifest(),
+        "{kind:?} at {after}, {kept} kept"
+    );
+    let report = artifact.verify(Depth::Full, &|_| {}).unwrap();
+    assert!(report.is_whole() && report.strays.is_empty() && report.unfinished.is_empty());
+    first.is_ok()
+}
+
+#[test]
+fn a_writer_may_be_cut_off_at_every_single_request() {
+    for kind in [Fault::InternalError, Fault::ErrorAfter] {
+        let (next, end) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    loop {
+                        let after = next.fetch_add(1, Ordering::SeqCst);
+                        if after > end.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        if cut_off(kind, after) {
+                            end.fetch_min(after, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(end.into_inner() > 30, "there were hardly any requests");
+    }
+}
+
 #[test]
 fn so_they_do_over_http_and_leave_no_upload() {
     let server = faulty_server(FaultPlan::all(22, 60));
