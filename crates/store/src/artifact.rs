@@ -7,6 +7,7 @@ use tributary_tensorfile::ReadAt;
 
 use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
+use crate::leftovers::remove_if_committed;
 use crate::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest, ObjectEntry, OutputEntry};
 use crate::store::Store;
 use crate::verify::verify;
@@ -171,6 +172,7 @@ impl Artifact {
     ///
     /// Objects the manifest does not list stay.
     pub fn remove(self) -> Result<()> {
+        remove_if_committed(&self.store)?;
         self.store.delete(MANIFEST)?;
         for entry in &self.manifest.objects {
             self.store.delete(&entry.path)?;

@@ -108,6 +108,14 @@ pub enum StoreError {
         /// What is wrong with which object.
         problems: Vec<String>,
     },
+    /// Objects that were finished and kept for a commit are gone. Run again: only they are made again.
+    #[error("{at}: finished objects are gone before their commit ({}); run again to have them made again", objects.join(", "))]
+    Lost {
+        /// The artifact.
+        at: String,
+        /// The objects.
+        objects: Vec<String>,
+    },
     /// The caller broke a rule of this interface (a range past the end, a byte written twice, ...).
     #[error("{at}: {reason}")]
     Misuse {

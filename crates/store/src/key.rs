@@ -11,6 +11,7 @@ pub const MAX_PATH_BYTES: usize = 1024;
 const MAX_COMPONENT_BYTES: usize = 240;
 /// Names of this crate's own working files; never listed, never accepted from outside.
 pub(crate) const OWN_PREFIX: &str = ".tributary-";
+const TOO_LONG: &str = "it is longer than 1024 bytes";
 
 /// Accepts `path` if it is a plain relative path: `/`-separated, 1 to [`MAX_PATH_BYTES`] bytes, no empty, `.` or `..`
 /// component (plain or percent-encoded), no backslash, no control character, no Windows device name or drive.
@@ -27,12 +28,28 @@ pub fn check_path(path: &str) -> Result<()> {
     }
 }
 
+/// Is it, or is it below, one of this crate's own working files?
+pub(crate) fn is_own(path: &str) -> bool {
+    path.split('/').any(|component| component.starts_with(OWN_PREFIX))
+}
+
+/// Accepts `path`, made of parts that were checked, if it is no longer than [`MAX_PATH_BYTES`].
+pub(crate) fn check_length(path: &str) -> Result<()> {
+    if path.len() <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    Err(StoreError::UnsafePath {
+        path: path.chars().take(200).chain(['…']).collect(),
+        reason: TOO_LONG,
+    })
+}
+
 fn fault(path: &str) -> Option<&'static str> {
     if path.is_empty() {
         return Some("it is empty");
     }
     if path.len() > MAX_PATH_BYTES {
-        return Some("it is longer than 1024 bytes");
+        return Some(TOO_LONG);
     }
     if path.starts_with('/') {
         return Some("it is absolute");

@@ -6,6 +6,8 @@
 //!
 //! * A reader sees an artifact whole or not at all: objects first, the manifest ([`MANIFEST`]) last by a
 //!   conditional put.
+//! * A publication with a key survives its writers: what one has finished every other writer of the key finds, now or
+//!   later, and any of them commits the same bytes.
 //! * Every byte of an artifact is covered by a BLAKE3 digest, whole and per 16 MiB chunk ([`CHUNK_BYTES`]).
 //! * A pointer moves by compare-and-swap only; each generation has exactly one winner.
 //! * No credential is ever part of a message, a `Debug` text or an object.
@@ -13,27 +15,33 @@
 mod address;
 mod amazon;
 mod artifact;
+mod coverage;
 mod credentials;
 mod digest;
 mod directory;
 mod error;
 mod hashing;
 mod key;
+mod leftovers;
 mod local;
 mod local_stage;
 mod lock;
 mod manifest;
 mod memory;
 mod pauses;
+mod placing;
 mod pointer;
 mod publication;
+mod record;
 mod remote;
 mod remote_object;
 mod remote_stage;
+mod remote_upload;
 mod runtime;
 mod secrets;
 mod store;
 mod transfer;
+mod unfinished;
 mod verify;
 mod verify_report;
 mod writer;
@@ -49,7 +57,8 @@ pub use manifest::{
     Producer,
 };
 pub use pointer::{Pointer, PointerValue, Swap};
-pub use publication::{ArtifactObject, Publication};
+pub use publication::{ArtifactObject, Finished, Publication};
+pub use record::MAX_NOTE_BYTES;
 pub use secrets::{blank, mask};
 pub use store::{Created, ObjectMeta, Store};
 pub use verify_report::{Depth, Problem, ProblemKind, VerifyProgress, VerifyReport};

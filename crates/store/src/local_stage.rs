@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::coverage::Coverage;
 use crate::digest::{Digest, LEAF_BYTES, PieceDigest, PieceHasher, from_leaves, pieces};
 use crate::error::{Result, StoreError};
 use crate::hashing;
@@ -18,51 +19,6 @@ use crate::lock::TemporaryFile;
 const READ_BYTES: usize = 256 << 10;
 /// Written to the device together, long before the end of a large object.
 const SYNC_BYTES: u64 = 64 << 20;
-
-/// Which bytes of a piece have arrived: sorted, disjoint, joined ranges.
-#[derive(Debug, Default)]
-pub(crate) struct Coverage {
-    ranges: Vec<(u64, u64)>,
-}
-
-impl Coverage {
-    /// Adds `start..end`; `false` if a byte of it had arrived before.
-    pub(crate) fn add(&mut self, start: u64, end: u64) -> bool {
-        if start >= end {
-            return true;
-        }
-        let at = self.ranges.partition_point(|range| range.1 <= start);
-        if self.ranges.get(at).is_some_and(|next| next.0 < end) {
-            return false;
-        }
-        let joins_left = at > 0 && self.ranges[at - 1].1 == start;
-        let joins_right = self.ranges.get(at).is_some_and(|next| next.0 == end);
-        match (joins_left, joins_right) {
-            (true, true) => {
-                self.ranges[at - 1].1 = self.ranges[at].1;
-                self.ranges.remove(at);
-            }
-            (true, false) => self.ranges[at - 1].1 = end,
-            (false, true) => self.ranges[at].0 = start,
-            (false, false) => self.ranges.insert(at, (start, end)),
-        }
-        true
-    }
-
-    /// Has everything in `0..len` arrived, and nothing else?
-    pub(crate) fn is(&self, len: u64) -> bool {
-        self.ranges == [(0, len)]
-    }
-
-    /// The first byte below `len` that has not arrived.
-    pub(crate) fn gap(&self, len: u64) -> Option<u64> {
-        let reached = match self.ranges.first() {
-            Some(&(0, end)) => end,
-            _ => 0,
-        };
-        (reached < len).then_some(reached)
-    }
-}
 
 #[derive(Debug, Default)]
 struct Leaf {
@@ -304,6 +260,17 @@ impl LocalStaged {
         Ok(())
     }
 
+    /// Makes the file durable under the name `key`, where no cleaner of dead writers' files takes it.
+    ///
+    /// The caller holds the lock of the artifact's directory, so nobody removes directories meanwhile.
+    pub(crate) fn keep(self, key: &str) -> Result<()> {
+        let target = self.files.path_for_writing(key)?;
+        self.files.make_directory(parent(&target))?;
+        let renamed = self.inner.temporary.rename(&target);
+        renamed.map_err(|source| StoreError::io("keep", target.display(), source))?;
+        self.files.sync_directory(parent(&target))
+    }
+
     /// Gives the file its name. Returns the directory whose entry must be synced.
     pub(crate) fn publish(self) -> Result<PathBuf> {
         let renamed = self.inner.temporary.rename(&self.target);
@@ -364,24 +331,4 @@ fn hash_range(temporary: &TemporaryFile, start: u64, len: u64) -> std::io::Resul
         done += take as u64;
     }
     Ok(hasher.finish())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn coverage_joins_ranges_and_refuses_overlap() {
-        let mut coverage = Coverage::default();
-        assert!(coverage.add(10, 20));
-        assert!(coverage.add(0, 5));
-        assert!(!coverage.add(4, 6));
-        assert!(!coverage.add(0, 30));
-        assert!(!coverage.add(19, 21));
-        assert_eq!(coverage.gap(20), Some(5));
-        assert!(coverage.add(5, 10));
-        assert!(coverage.is(20));
-        assert_eq!(coverage.gap(20), None);
-        assert_eq!(coverage.gap(21), Some(20));
-    }
 }

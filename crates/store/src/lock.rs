@@ -165,14 +165,17 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// Removes `path` if it is a temporary file whose writer is dead. Returns whether it was removed.
-pub(crate) fn remove_if_abandoned(path: &Path) -> bool {
-    let is_temporary = path
-        .file_name()
+/// Has `path` the name of a [`TemporaryFile`]?
+pub(crate) fn is_temporary(path: &Path) -> bool {
+    path.file_name()
         .and_then(|name| name.to_str())
         .and_then(|name| name.strip_prefix(OWN_PREFIX))
-        .is_some_and(|name| name.starts_with(TEMPORARY));
-    if !is_temporary {
+        .is_some_and(|name| name.starts_with(TEMPORARY))
+}
+
+/// Removes `path` if it is a temporary file whose writer is dead. Returns whether it was removed.
+pub(crate) fn remove_if_abandoned(path: &Path) -> bool {
+    if !is_temporary(path) {
         return false;
     }
     let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else {

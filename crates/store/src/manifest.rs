@@ -128,19 +128,7 @@ impl Manifest {
         } else {
             Map::new()
         };
-        let objects = written
-            .into_iter()
-            .map(|object| ObjectEntry {
-                path: object.path,
-                size: object.size,
-                blake3: object.blake3.to_hex(),
-                chunks: if object.chunks.len() > 1 {
-                    object.chunks.iter().map(|chunk| chunk.to_hex()).collect()
-                } else {
-                    Vec::new()
-                },
-            })
-            .collect();
+        let objects = written.into_iter().map(ObjectEntry::from).collect();
         Self {
             format: FORMAT,
             kind: draft.kind,
@@ -289,6 +277,22 @@ fn sort_keys(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(sort_keys),
         _ => {}
+    }
+}
+
+impl From<Written> for ObjectEntry {
+    fn from(object: Written) -> ObjectEntry {
+        let chunks = object.chunks.iter().map(|chunk| chunk.to_hex());
+        ObjectEntry {
+            path: object.path,
+            size: object.size,
+            blake3: object.blake3.to_hex(),
+            chunks: if object.chunks.len() > 1 {
+                chunks.collect()
+            } else {
+                Vec::new()
+            },
+        }
     }
 }
 

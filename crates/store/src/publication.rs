@@ -6,8 +6,10 @@
 //! lock: the manifest is looked for first, which leaves a window of the few requests a commit takes, in which a second
 //! writer *with other bytes* could replace objects under the first one's manifest; `verify` would name them. Writers of
 //! the same bytes (same inputs, same settings) never harm each other.
+//!
+//! A publication of [`Publication::begin`] lives and dies with its process. One of [`Publication::resume`] has a key, and
+//! what is kept in it is there for every process that resumes the same key at the same place, at the same time or later.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,18 +18,23 @@ use bytes::Bytes;
 use crate::artifact::Artifact;
 use crate::error::{Result, StoreError};
 use crate::key::check_path;
+use crate::leftovers::{remove_all, remove_if_committed, warn_of};
 use crate::lock::DirectoryLock;
 use crate::manifest::{MANIFEST, Manifest, ManifestDraft};
+use crate::placing::{Part, place};
 use crate::store::{Backend, Store};
-use crate::writer::{Appender, RegionWriter, Stage, Staged};
+use crate::unfinished::Unfinished;
+use crate::writer::{Appender, RegionWriter, Stage, Staged, Written};
 
 /// Small remote objects are held until the commit, up to this many bytes together.
 const HELD_BYTES: u64 = 64 << 20;
 
-/// The writer of one artifact; clones write the same one. Dropped without commit, it leaves nothing.
+/// The writer of one artifact; clones write the same one. Dropped without commit, it leaves nothing but what was kept.
 #[derive(Clone)]
 pub struct Publication {
     store: Store,
+    /// What is shared with other writers of the same key.
+    unfinished: Option<Arc<Unfinished>>,
     staged: Arc<Mutex<Vec<Staged>>>,
 }
 
@@ -37,16 +44,50 @@ impl std::fmt::Debug for Publication {
     }
 }
 
+/// An object that a writer of the publication's key has finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// What the manifest will say of it.
+    pub written: Written,
+    /// What its writer said of it.
+    pub note: Bytes,
+}
+
 impl Publication {
     /// Starts the artifact at `store`. Temporary files that dead writers left there are removed.
     pub fn begin(store: &Store) -> Publication {
         if let Backend::Local(files) = &store.backend {
             files.clean(&store.prefix);
+            warn_of(store, remove_if_committed(store));
         }
         Publication {
             store: store.clone(),
+            unfinished: None,
             staged: Arc::default(),
         }
+    }
+
+    /// Begins, or joins, the unfinished artifact of `key` at `store`: objects that other writers of the key have kept
+    /// are part of it. The key is a digest, in hexadecimal, of everything that decides the artifact's bytes.
+    ///
+    /// What writers of other keys left here is removed, unless they seem to be at work: locally that is when one lives
+    /// (every writer holds a locked file), on servers when they kept something within the last six hours. All of it is
+    /// removed when an artifact is committed here.
+    ///
+    /// On servers kept objects are uploads that are not completed: a lifecycle rule for such uploads should leave them
+    /// for as long as a killed writer may take to be started again.
+    ///
+    /// # Errors
+    /// [`StoreError::Misuse`] if `key` is not 16 to 128 lower-case hexadecimal digits; what the backend says.
+    pub fn resume(store: &Store, key: &str) -> Result<Publication> {
+        if let Backend::Local(files) = &store.backend {
+            files.clean(&store.prefix);
+        }
+        Ok(Publication {
+            store: store.clone(),
+            unfinished: Some(Arc::new(Unfinished::join(store, key)?)),
+            staged: Arc::default(),
+        })
     }
 
     /// The place of the artifact.
@@ -83,6 +124,62 @@ impl Publication {
         self.record(writer.stage()?)
     }
 
+    fn unfinished(&self) -> Result<&Unfinished> {
+        let reason = "only a publication that was begun by `resume` can keep something";
+        let unfinished = self.unfinished.as_deref();
+        unfinished.ok_or_else(|| StoreError::misuse(&self.store, reason))
+    }
+
+    /// Ends an object and keeps it, unseen, for whoever commits, even if this process is killed: durable as the store
+    /// promises, with a `note` for those who adopt it ([`MAX_NOTE_BYTES`](crate::MAX_NOTE_BYTES)). If another writer has
+    /// kept the same object already, that one stands, with its note.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if another writer of the key has kept other bytes under this path.
+    pub fn keep(&self, writer: RegionWriter, note: impl Into<Bytes>) -> Result<()> {
+        self.unfinished()?.keep(writer.stage()?, note.into())
+    }
+
+    /// Has a writer of the key finished the object `path`, as far as this publication has seen?
+    pub fn is_finished(&self, path: &str) -> bool {
+        let unfinished = self.unfinished.as_ref();
+        unfinished.is_some_and(|unfinished| unfinished.is_finished(path))
+    }
+
+    /// Looks again at what the writers of the key have kept; all of it, sorted by path.
+    ///
+    /// What was seen once stays: when another writer has committed, nothing is left to be looked at, and a commit of
+    /// this one succeeds with what it has seen. A writer that waits for others asks [`Publication::is_committed`] too.
+    pub fn finished(&self) -> Result<Vec<Finished>> {
+        let Some(unfinished) = &self.unfinished else {
+            return Ok(Vec::new());
+        };
+        unfinished.refresh()?;
+        unfinished.forget_lost()?;
+        let finished = |record: crate::record::Record| {
+            let written = record.written()?;
+            let note = record.note;
+            Some(Finished { written, note })
+        };
+        Ok(unfinished.records().into_iter().filter_map(finished).collect())
+    }
+
+    /// Is an artifact at this place? Then another writer was first.
+    pub fn is_committed(&self) -> Result<bool> {
+        Ok(self.store.head(MANIFEST)?.is_some())
+    }
+
+    /// Leaves a note called `name` (a relative path) for the other writers of the key, in place of an earlier one. Notes
+    /// are no part of the artifact and go with the commit.
+    pub fn note(&self, name: &str, note: impl Into<Bytes>) -> Result<()> {
+        self.unfinished()?.note(name, note.into())
+    }
+
+    /// The note called `name`, or `None` if nobody has left one (yet).
+    pub fn read_note(&self, name: &str) -> Result<Option<Bytes>> {
+        self.unfinished()?.read_note(name)
+    }
+
     fn staged(&self) -> MutexGuard<'_, Vec<Staged>> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,58 +207,64 @@ impl Publication {
         Ok(())
     }
 
-    /// Makes the artifact visible. If the very same artifact is there already, that one is returned.
+    /// Makes the artifact visible: what was added here and what any writer of the key has kept (of one path, what was
+    /// added here). If the very same artifact is there already, that one is returned. Nothing else is left at the place.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if another artifact is at this place; it stays as it was.
+    /// [`StoreError::Conflict`] if another artifact is at this place; it stays as it was. [`StoreError::Lost`] if a kept
+    /// object is gone (a server drops uploads that are never completed): it counts as unfinished from then on, so
+    /// another run makes it again; of the others nothing is lost.
     pub fn commit(self, draft: ManifestDraft) -> Result<Artifact> {
-        let mut objects = std::mem::take(&mut *self.staged());
-        objects.sort_by(|a, b| a.written.path.cmp(&b.written.path));
-        let manifest = Manifest::new(
-            draft,
-            objects.iter().map(|object| object.written.clone()).collect(),
-        );
+        let parts = self.parts()?;
+        let written = parts.iter().map(|(written, _)| written.clone()).collect();
+        let manifest = Manifest::new(draft, written);
         // Read as a reader will read it: what cannot be opened is not published.
-        let manifest = Manifest::parse(&manifest.to_bytes(), &self.store.describe(MANIFEST))?;
-        match &self.store.backend {
+        let bytes = Bytes::from(manifest.to_bytes());
+        let manifest = Manifest::parse(&bytes, &self.store.describe(MANIFEST))?;
+        let parts = parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>();
+        let unfinished = self.unfinished.as_deref();
+        let lock = match &self.store.backend {
             Backend::Local(files) => {
-                for object in &objects {
-                    object.sync()?;
+                for part in &parts {
+                    if let Part::Staged(object) = part {
+                        object.sync()?;
+                    }
                 }
                 let root = files.path(&self.store.prefix);
                 files.make_directory(&root)?;
-                let _lock = DirectoryLock::acquire(&root)?;
-                place(self.store, objects, manifest)
+                Some(DirectoryLock::acquire(&root)?)
             }
-            Backend::Remote(_) => place(self.store, objects, manifest),
+            Backend::Remote(_) => None,
+        };
+        place(&self.store, parts, &bytes, unfinished)?;
+        if let Some(unfinished) = unfinished {
+            unfinished.leave();
         }
+        warn_of(&self.store, remove_all(&self.store));
+        drop(lock);
+        Ok(Artifact::new(self.store.clone(), manifest))
     }
-}
 
-/// Puts the objects in place, then the manifest.
-fn place(store: Store, objects: Vec<Staged>, manifest: Manifest) -> Result<Artifact> {
-    let bytes = manifest.to_bytes();
-    match store.get(MANIFEST) {
-        Ok(there) if there[..] == bytes[..] => return Ok(Artifact::new(store, manifest)),
-        Ok(_) => {
-            return Err(StoreError::Conflict {
-                at: store.describe(MANIFEST),
-            });
+    /// The objects of the artifact, sorted by path.
+    fn parts(&self) -> Result<Vec<(Written, Part)>> {
+        let staged = std::mem::take(&mut *self.staged()).into_iter();
+        let mut parts: Vec<(Written, Part)> = staged
+            .map(|object| (object.written.clone(), Part::Staged(object)))
+            .collect();
+        if let Some(unfinished) = &self.unfinished {
+            unfinished.refresh()?;
+            for record in unfinished.records() {
+                let is_ours = parts
+                    .iter()
+                    .any(|(written, _)| written.path == record.object.path);
+                if let Some(written) = record.written().filter(|_| !is_ours) {
+                    parts.push((written, Part::Kept(record)));
+                }
+            }
         }
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error),
+        parts.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
+        Ok(parts)
     }
-    let mut directories = BTreeSet::new();
-    for object in objects {
-        directories.extend(object.publish()?.1);
-    }
-    if let Backend::Local(files) = &store.backend {
-        for directory in directories {
-            files.sync_directory(&directory)?;
-        }
-    }
-    store.create(MANIFEST, bytes)?;
-    Ok(Artifact::new(store, manifest))
 }
 
 /// One object of an artifact, written from beginning to end; dropped unfinished, it leaves nothing.
@@ -174,6 +277,12 @@ impl ArtifactObject {
     /// Ends the object and makes it part of the artifact.
     pub fn finish(self) -> Result<()> {
         self.publication.record(self.appender.finish()?)
+    }
+
+    /// Ends the object and keeps it; see [`Publication::keep`].
+    pub fn keep(self, note: impl Into<Bytes>) -> Result<()> {
+        let unfinished = self.publication.unfinished()?;
+        unfinished.keep(self.appender.finish()?, note.into())
     }
 }
 

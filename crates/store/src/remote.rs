@@ -22,6 +22,7 @@ use object_store::{
 
 use crate::error::{Result, StoreError};
 use crate::pauses::Pauses;
+use crate::remote_upload::is_no_upload;
 use crate::runtime::block_on;
 use crate::secrets::Secrets;
 use crate::store::{Created, ObjectMeta};
@@ -98,7 +99,7 @@ impl Remote {
 
     /// Is another try of ours worth it? Only for what the backend does not repeat itself.
     pub(crate) fn may_retry(&self, error: &object_store::Error) -> bool {
-        if !matches!(error, object_store::Error::Generic { .. }) {
+        if !matches!(error, object_store::Error::Generic { .. }) || is_no_upload(error) {
             return false;
         }
         if !self.backend_retries {

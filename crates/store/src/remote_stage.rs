@@ -3,100 +3,25 @@
 //! Bytes may arrive in any order and from several threads, each byte once. Held in memory are the parts that are not
 //! complete and at most [`IN_FLIGHT`] complete ones on their way. Nothing becomes visible before
 //! [`RemoteStaged::publish`]; a dropped stage aborts its upload (a killed process cannot: give buckets a lifecycle rule
-//! for unfinished uploads).
+//! for unfinished uploads) unless it was kept for others.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use object_store::PutPayload;
 use object_store::multipart::PartId;
 use tokio::sync::Semaphore;
 
+use crate::coverage::Coverage;
 use crate::digest::{Digest, LEAF_BYTES, PieceDigest, PieceHasher, from_leaves, pieces};
 use crate::error::{Result, StoreError};
-use crate::local_stage::Coverage;
-use crate::remote::{BackendResult, Remote, object_path};
-use crate::remote_object::RemoteObject;
+use crate::remote::Remote;
+use crate::remote_upload::{KeptUpload, Part, Upload, complete, is_there};
 use crate::runtime::{block_on, spawn};
 
 /// Complete parts on their way at one time.
 const IN_FLIGHT: usize = 4;
 /// S3's limit.
 const MAX_PARTS: u64 = 10_000;
-
-struct Part {
-    bytes: Vec<u8>,
-    coverage: Coverage,
-}
-
-#[derive(Default)]
-struct State {
-    open: BTreeMap<u64, Part>,
-    /// Complete parts: on their way or sent.
-    closed: BTreeSet<u64>,
-    leaves: BTreeMap<u64, PieceDigest>,
-    sent: BTreeMap<u64, PartId>,
-    failure: Option<StoreError>,
-}
-
-/// The upload on the server; aborted on drop unless completed.
-struct Upload {
-    remote: Arc<Remote>,
-    key: String,
-    id: Mutex<Option<String>>,
-    state: Mutex<State>,
-}
-
-impl Upload {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn id(&self) -> MutexGuard<'_, Option<String>> {
-        self.id.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The upload's id, asked from the server at the first call.
-    fn start(&self) -> Result<String> {
-        let mut id = self.id();
-        if let Some(id) = &*id {
-            return Ok(id.clone());
-        }
-        let started = block_on(async {
-            let path = object_path(&self.key)?;
-            self.remote
-                .retrying(|| self.remote.multipart.create_multipart(&path))
-                .await
-        })?;
-        let started = started.map_err(|error| self.remote.error("start the upload of", &self.key, &error))?;
-        Ok(id.insert(started).clone())
-    }
-
-    async fn send(&self, id: &String, index: u64, bytes: Bytes) -> BackendResult<PartId> {
-        let path = object_path(&self.key)?;
-        let number = usize::try_from(index).unwrap_or(usize::MAX);
-        let send = || {
-            self.remote
-                .multipart
-                .put_part(&path, id, number, PutPayload::from_bytes(bytes.clone()))
-        };
-        self.remote.retrying(send).await
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let Some(id) = self.id().take() else { return };
-        let (remote, key) = (Arc::clone(&self.remote), self.key.clone());
-        // Best effort, and not waited for: drop may run anywhere, also inside the runtime.
-        let _ = spawn(async move {
-            if let Ok(path) = object_path(&key) {
-                let _ = remote.multipart.abort_multipart(&path, &id).await;
-            }
-        });
-    }
-}
 
 /// One remote object being written.
 pub(crate) struct RemoteStage {
@@ -333,10 +258,32 @@ impl RemoteStaged {
         Ok(())
     }
 
-    /// Makes the object visible under its key, in one step.
-    pub(crate) fn publish(self) -> Result<()> {
+    /// Leaves the upload on the server, to be completed by whoever has what is returned: nothing for an empty object,
+    /// which needs none.
+    pub(crate) fn keep(mut self) -> Result<Option<KeptUpload>> {
+        if self.size == 0 {
+            return Ok(None);
+        }
+        self.unload()?;
+        let state = self.upload.state();
+        let parts = state.sent.values().map(|part| part.content_id.clone()).collect();
+        drop(state);
+        // Taken: from here on a drop no longer aborts it.
+        let id = self.upload.id().take();
+        let id = id.ok_or_else(|| {
+            StoreError::misuse(self.upload.remote.at(&self.upload.key), "nothing was uploaded")
+        })?;
+        Ok(Some(KeptUpload { id, parts }))
+    }
+
+    /// Makes the object visible under its key, in one step. One that is `shared` with other writers of the same bytes is
+    /// not written again where they were first, so that a reader of theirs does not see it change.
+    pub(crate) fn publish(self, shared: bool) -> Result<()> {
         let upload = &self.upload;
         if let Some(bytes) = &self.small {
+            if shared {
+                return upload.remote.put_unless_there(&upload.key, bytes);
+            }
             return upload.remote.put(&upload.key, bytes.clone());
         }
         let Some(id) = upload.id().clone() else {
@@ -346,32 +293,15 @@ impl RemoteStaged {
             ));
         };
         let parts: Vec<PartId> = upload.state().sent.values().cloned().collect();
-        let completed = block_on(async {
-            let path = object_path(&upload.key)?;
-            let complete = || {
-                upload
-                    .remote
-                    .multipart
-                    .complete_multipart(&path, &id, parts.clone())
-            };
-            upload.remote.retrying(complete).await
-        })?;
+        let completed = complete(&upload.remote, &upload.key, &id, &parts)?;
         if let Err(error) = completed {
             // The answer to a completion that did happen may have been lost; its repetition then finds no upload.
-            if !self.is_there() {
+            if !is_there(&upload.remote, &upload.key, self.size, self.digest) {
                 return Err(upload.remote.error("complete the upload of", &upload.key, &error));
             }
         }
         *upload.id() = None;
         Ok(())
-    }
-
-    /// Reads the object back: are these our bytes?
-    fn is_there(&self) -> bool {
-        let Ok(object) = RemoteObject::open(&self.upload.remote, &self.upload.key) else {
-            return false;
-        };
-        crate::verify::digest_of(&object, self.size).is_ok_and(|digest| digest == Some(self.digest))
     }
 }
 

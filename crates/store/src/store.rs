@@ -15,9 +15,8 @@ use crate::amazon;
 use crate::credentials::Environment;
 use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
-use crate::key::{check_path, join};
+use crate::key::{check_length, check_path, is_own, join};
 use crate::local::{Durability, LocalFiles};
-use crate::manifest::MANIFEST;
 use crate::memory;
 use crate::pauses::FIRST_PAUSE;
 use crate::pointer::Pointer;
@@ -95,20 +94,16 @@ impl Store {
                 })
             }
             Address::Memory { name, prefix } => {
-                let label = format!("memory://{name}");
-                Ok(Self::remote(
-                    memory::named(&name),
-                    label,
-                    Secrets::default(),
-                    false,
-                    prefix,
-                ))
+                let mut store = Self::from_object_store(memory::named(&name), &format!("memory://{name}"));
+                store.prefix = prefix;
+                Ok(store)
             }
             Address::S3 { bucket, prefix } => amazon::open(url, &bucket, prefix, &environment),
         }
     }
 
-    /// A store on any backend that has multipart uploads, called `url` in messages; for tests with faults injected.
+    /// A store on any backend that has multipart uploads, called `url` in messages; for memory, and for tests with
+    /// faults injected.
     pub fn from_object_store<T: ObjectStore + MultipartStore>(backend: Arc<T>, url: &str) -> Store {
         let mut store = Self::remote(backend, mask(url), Secrets::default(), false, String::new());
         if let Backend::Remote(remote) = &mut store.backend
@@ -182,20 +177,26 @@ impl Store {
     pub(crate) fn full(&self, key: &str) -> Result<String> {
         check_path(key)?;
         let full = join(&self.prefix, key);
-        check_path(&full)?;
+        check_length(&full)?;
         Ok(full)
     }
 
+    /// The place `path` below this one, which may be one of this crate's own: such names pass no other way.
+    pub(crate) fn hidden(&self, path: &str) -> Store {
+        Store {
+            backend: self.backend.clone(),
+            prefix: join(&self.prefix, path),
+        }
+    }
+
     /// The backend's prefix for `prefix`, which may be empty or end in `/`.
-    fn full_prefix(&self, prefix: &str) -> Result<String> {
+    pub(crate) fn full_prefix(&self, prefix: &str) -> Result<String> {
         let prefix = prefix.trim_end_matches('/');
         let full = join(&self.prefix, prefix);
-        if !full.is_empty() {
-            check_path(&full)?;
-        }
         if !prefix.is_empty() {
             check_path(prefix)?;
         }
+        check_length(&full)?;
         Ok(full)
     }
 
@@ -252,7 +253,8 @@ impl Store {
         }))
     }
 
-    /// All objects below the directory `prefix` (`""` for all), sorted by key; keys are relative to this store.
+    /// All objects below the directory `prefix` (`""` for all), sorted by key; keys are relative to this store. This
+    /// crate's own working files, such as those of unfinished publications, are not listed.
     pub fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
         let full = self.full_prefix(prefix)?;
         let mut found = match &self.backend {
@@ -264,16 +266,19 @@ impl Store {
                 meta.key.drain(..self.prefix.len() + 1);
             }
         }
+        found.retain(|meta| !is_own(&meta.key));
         Ok(found)
     }
 
     /// Names directly below the directory `prefix`, sorted; those that have objects below them end in `/`.
     pub fn children(&self, prefix: &str) -> Result<Vec<String>> {
         let full = self.full_prefix(prefix)?;
-        match &self.backend {
-            Backend::Local(files) => files.children(&full),
-            Backend::Remote(remote) => remote.children(&full),
-        }
+        let mut names = match &self.backend {
+            Backend::Local(files) => files.children(&full)?,
+            Backend::Remote(remote) => remote.children(&full)?,
+        };
+        names.retain(|name| !is_own(name));
+        Ok(names)
     }
 
     /// Removes `key`; whether it was there.
@@ -283,22 +288,6 @@ impl Store {
             Backend::Local(files) => files.delete(&full),
             Backend::Remote(remote) => remote.delete(&full),
         }
-    }
-
-    /// Removes every object of this store, manifests first, so that no artifact is ever seen without its objects.
-    pub fn delete_all(&self) -> Result<()> {
-        let (manifests, objects): (Vec<ObjectMeta>, Vec<ObjectMeta>) = self
-            .list("")?
-            .into_iter()
-            .partition(|meta| meta.key.rsplit('/').next() == Some(MANIFEST));
-        for meta in manifests.iter().chain(&objects) {
-            self.delete(&meta.key)?;
-        }
-        if let Backend::Local(files) = &self.backend {
-            files.clean(&self.prefix);
-        }
-        self.prune();
-        Ok(())
     }
 
     /// Removes empty local directories at this place and above; nothing on servers, which have no directories.

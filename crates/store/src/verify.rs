@@ -39,6 +39,7 @@ pub(crate) fn verify(
         ..VerifyReport::default()
     };
     report.strays = strays(artifact)?;
+    report.unfinished = artifact.store().unfinished()?;
     let mut readers: Vec<Option<Arc<dyn ReadAt>>> = Vec::with_capacity(objects.len());
     let mut tasks = Vec::new();
     for (index, entry) in objects.iter().enumerate() {

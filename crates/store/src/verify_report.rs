@@ -42,6 +42,10 @@ pub struct VerifyReport {
     pub problems: Vec<Problem>,
     /// Objects at the place that the manifest does not list: harmless, but not part of the artifact.
     pub strays: Vec<String>,
+    /// Keys of unfinished publications at the place: what a commit left that was killed, or of a writer that is late.
+    /// Harmless; the next publication here removes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
 }
 
 impl VerifyReport {

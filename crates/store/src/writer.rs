@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::error::{Result, StoreError};
 use crate::local_stage::{LocalStage, LocalStaged};
 use crate::remote_stage::{RemoteStage, RemoteStaged};
+use crate::remote_upload::KeptUpload;
 use crate::store::{Backend, Store};
 
 /// Small writes are gathered up to this many bytes.
@@ -82,10 +83,19 @@ impl Staged {
     }
 
     /// Puts the object in its place. Returns the local directory that got a new entry, which is not synced yet.
-    pub(crate) fn publish(self) -> Result<(Written, Option<PathBuf>)> {
+    /// `shared`: see [`RemoteStaged::publish`].
+    pub(crate) fn publish(self, shared: bool) -> Result<(Written, Option<PathBuf>)> {
         match self.bytes {
             StagedBytes::Local(staged) => Ok((self.written, Some(staged.publish()?))),
-            StagedBytes::Remote(staged) => staged.publish().map(|()| (self.written, None)),
+            StagedBytes::Remote(staged) => staged.publish(shared).map(|()| (self.written, None)),
+        }
+    }
+
+    /// Lets the bytes outlive this process, unseen: synced before, as the local file `data`, on servers as an upload.
+    pub(crate) fn keep(self, data: &str) -> Result<Option<KeptUpload>> {
+        match self.bytes {
+            StagedBytes::Local(staged) => staged.keep(data).map(|()| None),
+            StagedBytes::Remote(staged) => staged.keep(),
         }
     }
 
@@ -108,7 +118,7 @@ impl Staged {
     /// A lone object: durable and in its place.
     fn settle(self, store: &Store) -> Result<Written> {
         self.sync()?;
-        let (written, directory) = self.publish()?;
+        let (written, directory) = self.publish(false)?;
         if let (Backend::Local(files), Some(directory)) = (&store.backend, directory) {
             files.sync_directory(&directory)?;
         }

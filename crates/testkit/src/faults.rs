@@ -42,6 +42,8 @@ pub struct FaultPlan {
     pub seed: u64,
     /// Requests of a thousand that meet a fault.
     pub per_mille: u64,
+    /// The first so many requests meet none.
+    pub after: u64,
     /// The faults, equally likely; none if empty.
     pub kinds: Vec<Fault>,
     /// How late a slow answer is, and how long it waits between pieces.
@@ -54,8 +56,17 @@ impl FaultPlan {
         FaultPlan {
             seed,
             per_mille,
+            after: 0,
             kinds: Fault::ALL.to_vec(),
             delay: Duration::from_millis(2),
+        }
+    }
+
+    /// Every request from number `after` on fails in one way: to its client the store is gone, or the client dies.
+    pub fn from_then_on(kind: Fault, after: u64) -> FaultPlan {
+        FaultPlan {
+            after,
+            ..FaultPlan::only(kind, 0, 1000)
         }
     }
 
@@ -113,6 +124,9 @@ impl FaultSource {
             return None;
         }
         let number = self.drawn.fetch_add(1, Ordering::SeqCst);
+        if number < self.plan.after {
+            return None;
+        }
         let random = mix(self.plan.seed ^ mix(number));
         if random % 1000 >= self.plan.per_mille {
             return None;

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tributary_store::{Artifact, Durability, ManifestDraft, Publication, Store};
+use tributary_store::{Artifact, Durability, ManifestDraft, PositionedWriter, Publication, Store};
 use tributary_testkit::faults::FaultPlan;
 use tributary_testkit::s3::{BUCKET, S3Server};
 
@@ -91,5 +91,48 @@ impl Random {
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
+    }
+}
+
+/// An artifact that several processes may make: large objects of these sizes, and two small ones.
+pub(crate) struct Shared {
+    pub(crate) sizes: &'static [u64],
+}
+
+impl Shared {
+    pub(crate) fn path(&self, index: usize) -> String {
+        format!("sub/model-{index}")
+    }
+
+    pub(crate) fn bytes(&self, index: usize) -> Vec<u8> {
+        pattern(self.sizes[index] as usize, 100 + index as u64)
+    }
+
+    pub(crate) fn note(&self, index: usize) -> Vec<u8> {
+        format!("{{\n\"norm\": {index}\n}}\n").into_bytes()
+    }
+
+    /// Makes and keeps object `index`.
+    pub(crate) fn keep(&self, publication: &Publication, index: usize) -> tributary_store::Result<()> {
+        let writer = publication.region_writer(&self.path(index), self.sizes[index])?;
+        for (number, piece) in self.bytes(index).chunks(3_000_000).enumerate() {
+            writer.write_at(number as u64 * 3_000_000, piece)?;
+        }
+        publication.keep(writer, self.note(index))
+    }
+
+    pub(crate) fn put_small(&self, publication: &Publication) -> tributary_store::Result<()> {
+        publication.put("README.md", &b"small"[..])?;
+        publication.put("config.json", &b"{}"[..])
+    }
+
+    /// The artifact, made by one process without a key.
+    pub(crate) fn made_by_one(&self, store: &Store) -> Artifact {
+        let publication = Publication::begin(store);
+        for index in 0..self.sizes.len() {
+            publication.put(&self.path(index), self.bytes(index)).unwrap();
+        }
+        self.put_small(&publication).unwrap();
+        publication.commit(draft()).unwrap()
     }
 }

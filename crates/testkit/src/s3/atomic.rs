@@ -6,6 +6,7 @@
 //! * content and version tag change in two steps, so a reader could see the new one with the old other: readers of a
 //!   key wait for its writer;
 //! * a client that hangs up would stop a write between those steps: a write that has begun runs to its end;
+//! * an upload that is not there is answered with 403, as if it were somebody else's: here as S3 does;
 //! * `If-Match` is ignored when reading, and a directory can be read: refused here;
 //! * bodies are read in 4 KiB: here in 512 KiB.
 
@@ -59,6 +60,15 @@ impl AtomicFiles {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         &self.locks[(hasher.finish() % LOCKS as u64) as usize]
+    }
+
+    /// s3s-fs keeps a file for each upload.
+    fn check_upload(&self, id: &str) -> S3Result<()> {
+        if self.folder.join(format!(".upload-{id}.json")).is_file() {
+            Ok(())
+        } else {
+            Err(s3_error!(NoSuchUpload))
+        }
     }
 
     fn path(&self, bucket: &str, key: &str) -> S3Result<PathBuf> {
@@ -115,6 +125,7 @@ macro_rules! files {
     (
         pass { $($pass:ident($pass_input:ty) -> $pass_output:ty;)* }
         write { $($write:ident($write_input:ty) -> $write_output:ty;)* }
+        upload { $($upload:ident($upload_input:ty) -> $upload_output:ty;)* }
     ) => {
         #[async_trait::async_trait]
         impl S3 for AtomicFiles {
@@ -127,6 +138,18 @@ macro_rules! files {
                 let files = Arc::clone(&self.files);
                 to_the_end(vec![guard], async move { files.$write(request).await }).await
             })*
+
+            $(async fn $upload(&self, request: S3Request<$upload_input>) -> S3Result<S3Response<$upload_output>> {
+                let guard = Arc::clone(self.lock(&request.input.key)).write_owned().await;
+                self.check_upload(&request.input.upload_id)?;
+                let files = Arc::clone(&self.files);
+                to_the_end(vec![guard], async move { files.$upload(request).await }).await
+            })*
+
+            async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+                self.check_upload(&request.input.upload_id)?;
+                self.files.upload_part(request).await
+            }
 
             async fn delete_objects(
                 &self,
@@ -186,12 +209,13 @@ files! {
         list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
         list_parts(ListPartsInput) -> ListPartsOutput;
         create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
-        upload_part(UploadPartInput) -> UploadPartOutput;
-        abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
     }
     write {
         put_object(PutObjectInput) -> PutObjectOutput;
-        complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput;
         delete_object(DeleteObjectInput) -> DeleteObjectOutput;
+    }
+    upload {
+        complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput;
+        abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
     }
 }

@@ -7,7 +7,7 @@ mod network;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -33,6 +33,7 @@ pub struct S3Server {
     /// Another port of the same server, where requests never meet a fault.
     pub clear_endpoint: String,
     faults: Arc<FaultSource>,
+    folder: PathBuf,
     _runtime: Runtime,
     _folder: Option<tempfile::TempDir>,
 }
@@ -81,9 +82,16 @@ impl S3Server {
             endpoint,
             clear_endpoint,
             faults,
+            folder: folder.to_path_buf(),
             _runtime: runtime,
             _folder: None,
         })
+    }
+
+    /// Where everything is: objects in folders named by bucket, and beside them `.upload-ID.json` for each upload that is
+    /// not completed and `.upload_id-ID.part-N` for its parts.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// To count the faults, and to stop them.
