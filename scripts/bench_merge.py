@@ -4,12 +4,13 @@
     python scripts/make_merge_models.py /tmp/bench-models
     python scripts/bench_merge.py /tmp/bench-models --mergekit VENV/bin/mergekit-yaml
 
-The folder holds `base` and `tuned-1..n`. Each round runs, for every method, us and mergekit, the other way round in every
-second round; medians are printed, as Markdown (`--markdown FILE` writes it there too, `--json FILE` every measurement).
-Outputs go beside the models and are deleted. `wall`, `cpu` (user + system) and `peak` come from wait4 of the process;
-`anonymous` is the largest RssAnon seen in /proc (mergekit maps its inputs, and mapped file pages count in `peak`). We sync
-the output to the device before we end; mergekit does not, so the time a sync of its output takes is printed too, and is
-not part of its `wall`. The floor is reading a method's inputs once from the page cache, plus writing and syncing one output.
+The folder holds `base` and `tuned-1..n`. Each round runs, for every method, us and mergekit, the other way round in
+every second round; medians are printed, as Markdown (`--markdown FILE` writes it there too, `--json FILE` every
+measurement). Outputs go beside the models and are deleted. `wall`, `cpu` (user + system) and `peak` come from wait4 of
+the process; `anonymous` is the largest RssAnon seen in /proc (mergekit maps its inputs, and mapped file pages count in
+`peak`). We sync the output to the device before we end; mergekit does not, so the time a sync of its output takes is
+printed too, and is not part of its `wall`. What each takes to start, merging nothing (`--help`), is part of it, and
+printed. The floor is reading a method's inputs once from the page cache, plus writing and syncing one output.
 
 mergekit gets the options it is fastest with in little memory, and each program the method as its own documents write it:
 ties and dare_ties with a density of 0.5, where ours follow the papers. `as mergekit` are our words for what mergekit does
@@ -76,7 +77,7 @@ class Bench:
         self.arguments, self.work = arguments, work
         folder = arguments.models.resolve()
         self.models = [str(folder / "base"), *sorted(str(path) for path in folder.glob("tuned-*") if path.is_dir())]
-        self.runs, self.coefficients = {}, None
+        self.runs, self.coefficients, self.starts = {}, None, {}
 
     def merge(self, method, program):
         """One merge, measured."""
@@ -101,6 +102,9 @@ class Bench:
         print(f"  {method}, {program}: {measured['wall']:.2f} s", file=sys.stderr)
 
     def round(self, number):
+        for program, command in [(OURS, self.arguments.ours), (THEIRS, self.arguments.mergekit)]:
+            started = measure.run([*shlex.split(command), "--help"], self.work / "log")
+            self.starts.setdefault(program, []).append(started["wall"])
         for method in self.arguments.methods:
             programs = [OURS, *([ALIKE] if METHODS[method][3] else []), THEIRS]
             is_turned = number % 2 == 1
@@ -132,6 +136,7 @@ def report(bench, floors, loads):
         f"{len(bench.models)} models of {size / 1e9:.2f} GB (slerp: 2 of them), {a.rounds} rounds, medians (lowest to highest); "
         f"{os.cpu_count()} cores, load average {loads[0]:.1f} at the start, {max(loads):.1f} at most; mergekit {a.mergekit_flags}.",
         f"Floor: reading all inputs once {reading:.2f} s, writing and syncing one output {writing:.2f} s. "
+        f"Starting takes us {statistics.median(bench.starts[OURS]):.2f} s and mergekit {statistics.median(bench.starts[THEIRS]):.2f} s. "
         "`times` is how many times ours mergekit takes.",
         "",
         measure.table(head, rows, left=2),
@@ -170,8 +175,9 @@ def main():
     text = report(bench, floors, loads)
     print(text)
     if a.json:
-        record = {"mergekit_flags": a.mergekit_flags, "models": len(bench.models), "model_bytes": measure.tensor_bytes(bench.models[0])}
-        a.json.write_text(json.dumps({**record, "load": loads, "floors": floors, "runs": bench.runs}, indent=1) + "\n")
+        about = {"mergekit_flags": a.mergekit_flags, "models": len(bench.models), "model_bytes": measure.tensor_bytes(bench.models[0])}
+        record = {**about, "load": loads, "floors": floors, "starts": bench.starts, "runs": bench.runs}
+        a.json.write_text(json.dumps(record, indent=1) + "\n")
     if a.markdown:
         a.markdown.write_text(text + "\n")
 

@@ -174,7 +174,8 @@ def traffic(bench):
                              f"{size / 1e6:.2f}", f"{count['sent'] / size:.4f}"])  # fmt: skip
         tensors = {f"/{BUCKET}/{model.name}/{file.name}" for model in bench.models for file in measure.tensor_files(model)}
         others = [count for path, count in sent.items() if path not in tensors]
-        sizes = sum(file.stat().st_size for model in bench.models for file in model.iterdir() if f"/{BUCKET}/{model.name}/{file.name}" not in tensors)  # noqa: E501
+        files = [file for model in bench.models for file in model.iterdir() if file.is_file()]
+        sizes = sum(file.stat().st_size for file in files if file.suffix != ".safetensors")
         got, asked = sum(count["sent"] for count in others), sum(count["requests"] for count in others)
         rows.append([method, "all else", "sent", asked, f"{got / 1e6:.2f}", f"{sizes / 1e6:.2f}", f"{got / sizes:.4f}" if sizes else ""])
         received = [count for count in counts if count["method"] in ("PUT", "POST")]

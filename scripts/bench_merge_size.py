@@ -222,7 +222,8 @@ def main():
     if a.markdown:
         a.markdown.write_text(text + "\n")
     if a.json:
-        a.json.write_text(json.dumps([{"method": key[0], "size": key[1], "models": key[2], **cell} for key, cell in cells.items()], indent=1) + "\n")  # noqa: E501
+        record = [{"method": method, "size": size, "models": count, **cell} for (method, size, count), cell in cells.items()]
+        a.json.write_text(json.dumps(record, indent=1) + "\n")
     if not verdict(a, cells)[1]:
         sys.exit(1)
 
