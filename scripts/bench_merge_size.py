@@ -108,14 +108,17 @@ def verdict(a, cells):
         own = {key: cell for key, cell in cells.items() if key[0] == method}
         peaks = [cell["peak"] for cell in own.values()]
         costs = [per_gigabyte(cell) for cell in own.values() if cell["model_bytes"] >= COUNTED_BYTES]
-        cost = max(costs) / min(costs) if costs else 1.0
-        flat = cost <= a.flat, max(peaks) <= a.memory * 1e6
-        is_good &= all(flat)
-        lines.append(
-            f"`{method}`: the dearest byte costs {cost:.2f} times the cheapest ({'flat' if flat[0] else 'NOT FLAT'}, limit {a.flat:g}); "
-            f"peaks of memory {min(peaks) / 1e6:.0f} to {max(peaks) / 1e6:.0f} MB ({'within' if flat[1] else 'ABOVE'} "
-            f"the {a.memory:g} allowed)."
-        )
+        if len(costs) > 1:
+            cost = max(costs) / min(costs)
+            is_good &= cost <= a.flat
+            word = "flat" if cost <= a.flat else "NOT FLAT"
+            lines.append(f"`{method}`: the dearest byte costs {cost:.2f} times the cheapest ({word}, limit {a.flat:g}).")
+        else:
+            lines.append(f"`{method}`: no two merges large enough to compare seconds a byte.")
+        is_within = max(peaks) <= a.memory * 1e6
+        is_good &= is_within
+        word = "within" if is_within else "ABOVE"
+        lines.append(f"Peaks of memory {min(peaks) / 1e6:.0f} to {max(peaks) / 1e6:.0f} MB, {word} the {a.memory:g} allowed.")
     return lines, is_good
 
 
