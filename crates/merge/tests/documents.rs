@@ -1,7 +1,7 @@
 //! Merge documents, good and bad: every diagnostic as a user sees it.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use tributary_merge::{MergeConfig, MergeSpec};
+use tributary_merge::{METHODS, MergeConfig, MergeSpec};
 
 fn message(yaml: &str) -> String {
     match MergeConfig::parse(yaml, "merge.yml") {
@@ -202,4 +202,29 @@ fn documents_as_values() {
         Some(&serde_json::Value::Bool(false))
     );
     assert_eq!(schema.get("required"), Some(&serde_json::json!(["merge_method"])));
+}
+
+/// `scripts/make_merge_methods.py` has a row for each, so that docs/merging-results.md has one.
+#[test]
+fn every_method_stands_in_the_pipelines_that_compare_them() {
+    for name in ["merge-methods.yaml", "merge-methods-smollm2.yaml"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../pipelines")
+            .join(name);
+        let pipeline = std::fs::read_to_string(path).unwrap();
+        let compared = |method: &str| {
+            pipeline
+                .lines()
+                .any(|line| line.trim() == format!("merge_method: {method}"))
+        };
+        let missing: Vec<&str> = METHODS
+            .iter()
+            .map(|method| method.name())
+            .filter(|name| !compared(name))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{name} lacks {missing:?}: add them to scripts/make_merge_methods.py"
+        );
+    }
 }

@@ -7,12 +7,13 @@ mod backends;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use backends::{draft, over_every_backend, pattern, publish, server};
+use backends::{counted, counting_server, draft, over_every_backend, pattern, publish, server};
 use tributary_store::{
     Artifact, CHUNK_BYTES, Created, Depth, MANIFEST, OutputEntry, PositionedWriter, ProblemKind, Publication,
     Store, StoreError, Swap,
 };
 use tributary_tensorfile::Directory;
+use tributary_testkit::s3::BUCKET;
 
 fn keys(store: &Store, path: &str) -> Vec<String> {
     store
@@ -480,4 +481,23 @@ fn calls_inside_an_async_context_are_errors_and_not_panics() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let error = runtime.block_on(async { store.get("y") }).unwrap_err();
     assert!(error.to_string().contains("async context"), "{error}");
+}
+
+#[test]
+fn the_counting_server_counts_every_byte_once() {
+    let server = counting_server();
+    let store = counted("counted");
+    let bytes = pattern(20 << 20, 9);
+    let mut writer = store.writer("large").unwrap();
+    writer.write_all(&bytes).unwrap();
+    writer.finish().unwrap();
+    store.put("small", &b"seven b"[..]).unwrap();
+    assert_eq!(&store.get("large").unwrap()[..], &bytes[..]);
+    store.get_range("large", 10 << 20, 5).unwrap();
+    let counts = server.traffic.counts();
+    let count = |method: &str, key: &str| counts[&(method.to_string(), format!("/{BUCKET}/counted/{key}"))];
+    let large = bytes.len() as u64;
+    assert_eq!(count("PUT", "large").received, large);
+    assert_eq!(count("GET", "large").sent, large + 5);
+    assert_eq!(count("PUT", "small").received, 7);
 }

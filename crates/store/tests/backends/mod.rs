@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tributary_store::{Artifact, Durability, ManifestDraft, PositionedWriter, Publication, Store};
 use tributary_testkit::faults::FaultPlan;
-use tributary_testkit::s3::{BUCKET, S3Server};
+use tributary_testkit::s3::{BUCKET, CountingServer, S3Server};
 
 /// Runs `check` over a fresh place on every kind of store.
 pub(crate) fn over_every_backend(check: impl Fn(&Store)) {
@@ -17,6 +17,7 @@ pub(crate) fn over_every_backend(check: impl Fn(&Store)) {
     check(&local(&folder.path().join("root")));
     check(&Store::open(&format!("memory://conformance/{name}")).unwrap());
     check(&on_server(server(), &name));
+    check(&counted(&name));
 }
 
 /// A local store that leaves syncing to the system: what tests kill is the process, not the machine.
@@ -47,6 +48,22 @@ fn open(prefix: &str, environment: Vec<(&str, String)>) -> Store {
 pub(crate) fn server() -> &'static S3Server {
     static SERVER: OnceLock<S3Server> = OnceLock::new();
     SERVER.get_or_init(S3Server::start)
+}
+
+/// The place `prefix` on [`counting_server`].
+pub(crate) fn counted(prefix: &str) -> Store {
+    open(prefix, counting_server().environment())
+}
+
+/// The server for measurements, which keeps the promises of S3 too.
+pub(crate) fn counting_server() -> &'static CountingServer {
+    static SERVER: OnceLock<(CountingServer, tempfile::TempDir)> = OnceLock::new();
+    let start = || {
+        let folder = tempfile::tempdir().unwrap();
+        let server = CountingServer::start_in(folder.path(), 0).unwrap();
+        (server, folder)
+    };
+    &SERVER.get_or_init(start).0
 }
 
 /// A server that fails as `plan` has it.

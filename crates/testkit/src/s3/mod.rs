@@ -1,23 +1,33 @@
 //! A real S3 HTTP server over a folder, on loopback, for as long as the value lives.
 //!
-//! The protocol is s3s, the storage s3s-fs behind the locks of `atomic`; `network` breaks requests as a fault plan says.
+//! The protocol is s3s. For tests the storage is s3s-fs behind the locks of `atomic`, and `network` breaks requests as a
+//! fault plan says; for measurements it is `served`, which is fast, and `traffic` counts the bytes.
 
 mod atomic;
 mod network;
+mod served;
+mod traffic;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder as ConnectionBuilder;
+use s3s::HttpResponse;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::faults::{FaultPlan, FaultSource};
+
+pub use traffic::{Count, Traffic};
 
 /// Access key of the server.
 pub const ACCESS_KEY: &str = "testkit-access";
@@ -72,10 +82,7 @@ impl S3Server {
         let calm = Arc::new(FaultSource::new(FaultPlan::all(0, 0)));
         let clear = network::FaultyService::new(service.clone(), calm);
         let faulty = network::FaultyService::new(service, Arc::clone(&faults));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
+        let runtime = runtime()?;
         let endpoint = listen(&runtime, port, faulty)?;
         let clear_endpoint = listen(&runtime, 0, clear)?;
         Ok(Self {
@@ -110,6 +117,52 @@ impl S3Server {
     }
 }
 
+/// A server for measurements: the files of a folder, and a count of what goes over the network.
+///
+/// It believes every signature, and what is uploaded is gone with it.
+pub struct CountingServer {
+    /// `http://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// What went over the network since the start.
+    pub traffic: Traffic,
+    _runtime: Runtime,
+}
+
+impl CountingServer {
+    /// Serves the files below `folder/bucket` on `port` of the loopback address (0: any free one).
+    ///
+    /// # Errors
+    /// If the folder or the port cannot be used.
+    pub fn start_in(folder: &Path, port: u16) -> io::Result<Self> {
+        std::fs::create_dir_all(folder.join(BUCKET))?;
+        let traffic = Traffic::default();
+        let service = S3ServiceBuilder::new(served::ServedFolder::new(folder)?).build();
+        let runtime = runtime()?;
+        let endpoint = listen(
+            &runtime,
+            port,
+            traffic::CountingService::new(service, traffic.clone()),
+        )?;
+        Ok(Self {
+            endpoint,
+            traffic,
+            _runtime: runtime,
+        })
+    }
+
+    /// The variables a client needs to reach this server.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        environment(&self.endpoint)
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+}
+
 fn environment(endpoint: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
@@ -120,7 +173,18 @@ fn environment(endpoint: &str) -> Vec<(&'static str, String)> {
 }
 
 /// Serves on `port` (0: any) until the runtime ends; returns the address.
-fn listen(runtime: &Runtime, port: u16, service: network::FaultyService) -> io::Result<String> {
+fn listen<S>(runtime: &Runtime, port: u16, service: S) -> io::Result<String>
+where
+    S: Service<
+            Request<Incoming>,
+            Response = HttpResponse,
+            Error = io::Error,
+            Future = BoxFuture<'static, io::Result<HttpResponse>>,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+{
     let listener = runtime.block_on(TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     runtime.spawn(async move {
