@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tributary_merge::{
     Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeSpec, Phase, PlanSummary, Progress,
-    Source, Watch, compare, plan,
+    Source, Watch, Written, compare, plan,
 };
 use tributary_pipeline::{
     Estimate, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome, OutputDeclaration,
@@ -242,8 +242,10 @@ impl TypedJob for Merge {
             progress: &|progress| bytes.note(progress),
             cancel: context.cancellation.flag(),
         };
-        let report = plan.write(&context.publication, &watch).blame("merging")?;
-        Ok(outcome(&report.record))
+        match plan.write(&context.publication, &watch).blame("merging")? {
+            Written::Whole(report) => Ok(outcome(&report.record)),
+            Written::Portion(_) => Err(JobError::bug("one process makes all files of a merge")),
+        }
     }
 }
 

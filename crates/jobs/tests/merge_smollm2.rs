@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use tributary_jobs::{ImportSettings, import};
-use tributary_merge::{MergeOptions, MergeSpec, Source, Watch, plan};
+use tributary_merge::{MergeOptions, MergeSpec, Published, Source, Watch, plan};
 use tributary_store::Store;
 use tributary_tensorfile::{
     Checkpoint, DType, LocalDirectory, ModelLayout, TensorSpec, from_f32, to_f32, write_model,
@@ -105,7 +105,9 @@ fn coefficients_of_a_real_model_are_exact() {
             progress: &|_| {},
             cancel: &AtomicBool::new(false),
         };
-        let (artifact, report) = plan.publish(&store("merged"), &watch).unwrap();
+        let Published::Whole(artifact, report) = plan.publish(&store("merged"), &watch).unwrap() else {
+            unreachable!()
+        };
         artifact.remove().unwrap();
         report.record.models
     };

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
-use tributary_merge::{MergeConfig, MergeOptions, Source, Watch, plan};
+use tributary_merge::{MergeConfig, MergeOptions, Published, Source, Watch, plan};
 use tributary_store::Store;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         progress: &|_| {},
         cancel: &AtomicBool::new(false),
     };
-    let (_, report) = plan(spec, &sources, &options)?.publish(&Store::open(&out)?, &watch)?;
+    let Published::Whole(_, report) = plan(spec, &sources, &options)?.publish(&Store::open(&out)?, &watch)?
+    else {
+        return Err("other processes are at work".into());
+    };
     serde_json::to_writer_pretty(std::io::stdout(), &report)?;
     Ok(writeln!(std::io::stdout())?)
 }

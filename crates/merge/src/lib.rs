@@ -16,6 +16,7 @@ mod error;
 mod kernel;
 mod method;
 mod plan;
+mod portion;
 mod record;
 mod run;
 mod source;
@@ -35,7 +36,8 @@ pub use method::{
     TensorPlace, WeightedSum, effective_number, find as find_method, normalise, sum_in_any_order,
 };
 pub use plan::{MergeOptions, MergePlan, PlanSummary, compare, plan};
+pub use portion::Portion;
 pub use record::{Execution, MergeRecord, MergeReport, ModelRecord, Norms, PartRecord, RECORD_FILE};
-pub use run::{MERGE_VERSION, Phase, Progress, Watch};
+pub use run::{MERGE_VERSION, Phase, Progress, Progressed, Published, Watch, Written};
 pub use source::{Identity, Source};
 pub use statistics::{Gram, GramTable};

@@ -110,6 +110,8 @@ pub struct Execution {
     pub bytes_read: u64,
     /// Bytes of tensor files written.
     pub bytes_written: u64,
+    /// Bytes of tensor files that were finished already, by an earlier run or another process.
+    pub bytes_found: u64,
     /// Seconds of the pass that gathers statistics.
     pub seconds_statistics: f64,
     /// Seconds of the pass that combines and writes.

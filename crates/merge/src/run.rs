@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use tributary_store::{Artifact, Lineage, ManifestDraft, OutputEntry, Producer, Publication, Store};
 
 use crate::card::{CARD_FILE, CARD_MARK, model_card};
-use crate::engine::{Made, Output, Pass, Sizing};
+use crate::engine::{Made, Output, Pass, Sizing, Work};
 use crate::error::{MergeError, Result};
 use crate::method::{FirstPass, Measure, Of, OnlyMeasure, Rule, Statistics};
 use crate::plan::MergePlan;
+use crate::portion::Portion;
 use crate::record::{Execution, MergeRecord, MergeReport, RECORD_FILE};
 use crate::statistics::GramTable;
 use crate::vocabulary::{TOKENIZER_FILES, is_hidden_by_template};
@@ -49,17 +50,51 @@ pub struct Watch<'a> {
     pub cancel: &'a AtomicBool,
 }
 
+/// What became of a merge.
+#[derive(Debug)]
+pub enum Published {
+    /// It is published; here or, in several processes, by another one.
+    Whole(Artifact, Box<MergeReport>),
+    /// The files of this process are finished; those of others are not.
+    Waiting(Progressed),
+}
+
+/// How far a merge is whose files are not all finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Progressed {
+    /// Files of tensors that are finished.
+    pub finished: usize,
+    /// All files of tensors.
+    pub files: usize,
+    /// How this run went.
+    #[serde(skip)]
+    pub bytes_read: u64,
+}
+
+/// What was written of a merge that somebody else publishes.
+#[derive(Debug)]
+pub enum Written {
+    /// All of it.
+    Whole(Box<MergeReport>),
+    /// The files of this process.
+    Portion(Progressed),
+}
+
 impl MergePlan {
     /// Merges and publishes the result as an artifact at the root of `out`: tensors, configuration, tokenizer, model
-    /// card, record, and last the manifest. The very same artifact that is there already is success.
+    /// card, record, and last the manifest. The very same artifact that is there already is success. What an earlier run of
+    /// this merge that was killed had finished is taken as it is.
     ///
     /// # Errors
     /// [`MergeError::Occupied`] if `out` holds something else; [`MergeError::Cancelled`]; what reading and writing
     /// give. Nothing is visible as an artifact then.
-    pub fn publish(&self, out: &Store, watch: &Watch<'_>) -> Result<(Artifact, MergeReport)> {
+    pub fn publish(&self, out: &Store, watch: &Watch<'_>) -> Result<Published> {
         self.inspect(out)?;
-        let publication = Publication::begin(out);
-        let mut report = self.write(&publication, watch)?;
+        let publication = Publication::resume(out, &self.key())?;
+        let mut report = match self.write(&publication, watch)? {
+            Written::Whole(report) => report,
+            Written::Portion(progressed) => return Ok(Published::Waiting(progressed)),
+        };
         let start = Instant::now();
         let artifact = publication
             .commit(self.manifest(&report.record))
@@ -71,7 +106,7 @@ impl MergePlan {
                 error => error.into(),
             })?;
         report.execution.seconds_finish += start.elapsed().as_secs_f64();
-        Ok((artifact, report))
+        Ok(Published::Whole(artifact, report))
     }
 
     /// The result of this very merge if `out` holds it already. That can be told only of models that are artifacts:
@@ -126,24 +161,30 @@ impl MergePlan {
         Ok(())
     }
 
-    /// Merges and writes every object of the result, but leaves the manifest to the caller, who may add objects.
+    /// Merges and writes the files of this process, and if all files are finished then every other object of the result; leaves
+    /// the manifest to the caller, who may add objects. In a publication that can be resumed, finished files are not made
+    /// again, and what is finished now is kept.
     ///
     /// # Errors
     /// As [`Self::publish`].
-    pub fn write(&self, publication: &Publication, watch: &Watch<'_>) -> Result<MergeReport> {
+    pub fn write(&self, publication: &Publication, watch: &Watch<'_>) -> Result<Written> {
         let sizing = self.sizing(publication.store().local_path().is_some())?;
         let mut execution = Execution {
             workers: sizing.workers,
             block_elements: sizing.block,
             ..Execution::default()
         };
-        let mut statistics = self.statistics(watch, sizing, &mut execution)?;
+        let finished = self.finished(publication)?;
+        let is_made_here = |shard: usize| {
+            self.options.portion.has(shard) && finished.get(shard).is_some_and(|finished| finished.is_none())
+        };
+        let mut statistics = self.statistics(publication, watch, sizing, &mut execution)?;
         let rules = self.rules(&statistics)?;
 
         let start = Instant::now();
-        let output = Output::begin(publication, &self.layout.shards)?;
-        let total = self.bytes_by(&rules);
-        let made = self.pass(
+        let output = Output::begin(publication, &self.layout.shards, &self.tensors, is_made_here)?;
+        let total = self.bytes_by(&rules, is_made_here);
+        let mut made = self.pass(
             watch,
             Phase::Merge,
             sizing,
@@ -155,10 +196,33 @@ impl MergePlan {
         execution.seconds_merge = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
+        output.finish()?;
+        let lengths = self
+            .layout
+            .shards
+            .iter()
+            .enumerate()
+            .map(|(shard, file)| (shard, file.len));
+        let (new, found): (Vec<_>, Vec<_>) = lengths.partition(|(shard, _)| is_made_here(*shard));
+        execution.bytes_written = new.iter().map(|(_, bytes)| bytes).sum();
+        let finished = self.finished(publication)?;
+        if publication.is_resumable() {
+            let missing = finished.iter().filter(|finished| finished.is_none()).count();
+            if missing > 0 {
+                return Ok(Written::Portion(Progressed {
+                    finished: finished.len() - missing,
+                    files: finished.len(),
+                    bytes_read: execution.bytes_read,
+                }));
+            }
+            execution.bytes_found = found.iter().map(|(_, bytes)| bytes).sum();
+            for file in finished.into_iter().flatten() {
+                self.put_by_name(file, &mut made);
+            }
+        }
         if self.measures_on_the_way() {
             statistics = Statistics::Gram(self.table(&made));
         }
-        output.finish()?;
         if let Some(index) = &self.layout.index {
             publication.put(tributary_tensorfile::INDEX_FILE, index.clone())?;
         }
@@ -169,9 +233,8 @@ impl MergePlan {
             serde_json::to_vec_pretty(&record).map_err(|error| MergeError::Internal(error.to_string()))?;
         text.push(b'\n');
         publication.put(RECORD_FILE, text)?;
-        execution.bytes_written = self.layout.total_bytes();
         execution.seconds_finish = start.elapsed().as_secs_f64();
-        Ok(MergeReport { record, execution })
+        Ok(Written::Whole(Box::new(MergeReport { record, execution })))
     }
 
     /// The manifest of a merge that is an artifact of its own: lineage, settings, output `model`.
@@ -193,7 +256,7 @@ impl MergePlan {
         }
     }
 
-    fn lineage(&self) -> Vec<Lineage> {
+    pub(crate) fn lineage(&self) -> Vec<Lineage> {
         let base = self.base.iter().map(|(_, source)| source.lineage("base"));
         let models = self
             .models()
@@ -206,21 +269,20 @@ impl MergePlan {
     }
 
     /// What must be known of all tensors before the first can be made.
-    fn statistics(&self, watch: &Watch<'_>, sizing: Sizing, execution: &mut Execution) -> Result<Statistics> {
+    fn statistics(
+        &self,
+        publication: &Publication,
+        watch: &Watch<'_>,
+        sizing: Sizing,
+        execution: &mut Execution,
+    ) -> Result<Statistics> {
         let start = Instant::now();
         let statistics = match self.first_pass() {
             FirstPass::None => Statistics::None,
             FirstPass::RecordedNorms => Statistics::RecordedNorms(self.recorded_norms()?),
             FirstPass::Gram => {
-                let measure = || Box::new(OnlyMeasure(Measure::Gram(Of::TaskVectors))) as Box<dyn Rule>;
-                let rules: Vec<Option<Box<dyn Rule>>> = self
-                    .tensors
-                    .iter()
-                    .map(|tensor| (!tensor.is_copied).then(measure))
-                    .collect();
-                let total = self.bytes_of_first_pass();
-                let made = self.pass(watch, Phase::Statistics, sizing, &rules, None, total, execution)?;
-                let table = self.table(&made);
+                let measure = |process| self.measure(process, watch, sizing, execution);
+                let table = self.table(&self.measured_by_all(publication, watch, measure)?);
                 if let Some((tensor, model)) = table.first_not_finite() {
                     let model = self.merged_names().get(model).cloned().unwrap_or_default();
                     return Err(MergeError::NotFinite {
@@ -233,6 +295,30 @@ impl MergePlan {
         };
         execution.seconds_statistics = start.elapsed().as_secs_f64();
         Ok(statistics)
+    }
+
+    /// Measures the task vectors in the files that one process makes.
+    fn measure(
+        &self,
+        process: usize,
+        watch: &Watch<'_>,
+        sizing: Sizing,
+        execution: &mut Execution,
+    ) -> Result<Vec<Made>> {
+        let portion = Portion {
+            index: process,
+            ..self.options.portion
+        };
+        let is_measured = |tensor: &Work| !tensor.is_copied && portion.has(tensor.shard);
+        let measure = || Box::new(OnlyMeasure(Measure::Gram(Of::TaskVectors))) as Box<dyn Rule>;
+        let rules: Vec<Option<Box<dyn Rule>>> = self
+            .tensors
+            .iter()
+            .map(|tensor| is_measured(tensor).then(measure))
+            .collect();
+        let measured = self.tensors.iter().filter(|tensor| is_measured(tensor));
+        let total = measured.map(Work::bytes).sum();
+        self.pass(watch, Phase::Statistics, sizing, &rules, None, total, execution)
     }
 
     /// The inner products of the task vectors, of every tensor that was measured.

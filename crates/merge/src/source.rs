@@ -35,6 +35,7 @@ struct Inner {
     files: Vec<String>,
     identity: Identity,
     is_local: bool,
+    version: String,
 }
 
 /// Who a model is.
@@ -83,12 +84,13 @@ impl Source {
         if let Some(path) = store.local_path().filter(|path| !path.exists()) {
             return Err(broken(format!("there is no {}", path.display())));
         }
-        Source::from_directory(
-            reference,
-            Box::new(store.directory()),
-            identity,
-            store.local_path().is_some(),
-        )
+        let is_known = identity.is_some();
+        let is_local = store.local_path().is_some();
+        let mut source = Source::from_directory(reference, Box::new(store.directory()), identity, is_local)?;
+        if let Some(inner) = Arc::get_mut(&mut source.inner).filter(|_| !is_known) {
+            inner.version = version(store, &inner.checkpoint);
+        }
+        Ok(source)
     }
 
     /// The model whose files are in `directory`.
@@ -132,6 +134,7 @@ impl Source {
             files,
             identity,
             is_local,
+            version: String::new(),
         };
         Ok(Source {
             inner: Arc::new(inner),
@@ -176,6 +179,11 @@ impl Source {
             kind: self.inner.identity.kind.clone(),
             digest: self.inner.identity.digest.clone(),
         }
+    }
+
+    /// What changes when files of a directory without a manifest change, as far as their store tells it cheaply.
+    pub(crate) fn version(&self) -> &str {
+        &self.inner.version
     }
 
     /// Does the digest cover every byte? Not for a directory without a manifest: see [`Self::digest`].
@@ -250,6 +258,21 @@ fn is_transient(error: &TensorFileError) -> bool {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<StoreError>());
     carried.is_some_and(StoreError::is_transient)
+}
+
+/// Times of change of the shards, or a server's version tags.
+fn version(store: &Store, checkpoint: &Checkpoint) -> String {
+    let of = |name: &str| match store.local_path() {
+        Some(folder) => {
+            let changed = std::fs::metadata(folder.join(name)).and_then(|file| file.modified());
+            format!("{name} {changed:?}\n")
+        }
+        None => {
+            let tag = store.head(name).ok().flatten().and_then(|object| object.etag);
+            format!("{name} {tag:?}\n")
+        }
+    };
+    checkpoint.shards().iter().map(|shard| of(&shard.name)).collect()
 }
 
 /// BLAKE3 over names, types, shapes and places of all tensors, and the configuration.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use support::{Bench, Tensor, configuration, document, family, random, read};
-use tributary_merge::{MergeConfig, MergeError, MergeOptions, Source, Watch, plan};
+use tributary_merge::{MergeConfig, MergeError, MergeOptions, Published, Source, Watch, plan};
 use tributary_store::{Artifact, Store};
 use tributary_tensorfile::DType;
 
@@ -300,7 +300,10 @@ fn wrong_recorded_norms_are_noticed() {
             cancel: &AtomicBool::new(false),
         };
         let out = Store::open(&format!("memory://recorded-{from}-{value}")).unwrap();
-        plan.publish(&out, &watch).unwrap().1.record
+        let Published::Whole(_, report) = plan.publish(&out, &watch).unwrap() else {
+            unreachable!()
+        };
+        report.record
     };
     let record = merge("b", 1.0);
     assert_eq!(record.norms, Some(tributary_merge::Norms::Measured));

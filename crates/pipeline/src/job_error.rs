@@ -62,7 +62,9 @@ impl JobErrorKind {
             StoreError::Manifest { .. } | StoreError::NotFound { .. } => JobErrorKind::BadInput,
             StoreError::UnsafePath { .. } => JobErrorKind::BadInput,
             // Somebody else wrote meanwhile: another look shows what there is now.
-            StoreError::Changed { .. } | StoreError::Conflict { .. } => JobErrorKind::Retry,
+            StoreError::Changed { .. } | StoreError::Conflict { .. } | StoreError::Lost { .. } => {
+                JobErrorKind::Retry
+            }
             StoreError::Backend { transient: true, .. } => JobErrorKind::Unavailable,
             StoreError::Misuse { .. } => JobErrorKind::Bug,
             _ => JobErrorKind::Io,

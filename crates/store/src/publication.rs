@@ -90,6 +90,11 @@ impl Publication {
         })
     }
 
+    /// Was it begun by [`Self::resume`], so that objects can be kept?
+    pub fn is_resumable(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
     /// The place of the artifact.
     pub fn store(&self) -> &Store {
         &self.store

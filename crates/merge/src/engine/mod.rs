@@ -10,6 +10,7 @@
 
 mod block;
 mod buffers;
+mod made;
 mod output;
 mod pass;
 mod queue;
@@ -19,9 +20,9 @@ mod work;
 
 pub(crate) use block::Cut;
 pub(crate) use buffers::{Ends, Footprint, Sizing};
+pub(crate) use made::{Made, from_note, to_note};
 pub(crate) use output::Output;
 pub(crate) use pass::{Pass, coefficient};
-pub(crate) use queue::Made;
 pub(crate) use work::{Work, WorkInput};
 
 /// Elements of a run, the unit in which sums are added, and what block sizes are multiples of; longer only where rows are.

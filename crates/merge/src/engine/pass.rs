@@ -8,7 +8,8 @@ use tributary_tensorfile::{DType, from_f32, to_f32};
 use super::Output;
 use super::block::Cut;
 use super::buffers::{Buffers, Footprint, Ledger, Sizing};
-use super::queue::{Claim, Job, Made, Open, Pool, Queue};
+use super::made::Made;
+use super::queue::{Claim, Job, Open, Pool, Queue};
 use super::tally::Share;
 use super::view::View;
 use super::work::Work;
@@ -22,7 +23,7 @@ pub(crate) struct Pass<'a> {
     /// The models and what messages call them.
     pub(crate) inputs: &'a [(String, Source)],
     pub(crate) tensors: &'a [Work],
-    /// How each tensor is made; `None` for copied ones.
+    /// How each tensor is made; `None` for copied ones, and without an output for those that are not measured.
     pub(crate) rules: &'a [Option<Box<dyn Rule>>],
     pub(crate) footprint: &'a Footprint,
     pub(crate) sizing: Sizing,
@@ -64,7 +65,13 @@ impl Pass<'_> {
             .zip(self.rules)
             .map(|(work, rule)| self.job(work, rule))
             .collect();
-        let queue = Queue::new(jobs, self.on_the_way, self.sizing.open, self.sizing.hold, &ledger);
+        let made = |tensor, made: &Made| {
+            if let Some(output) = self.output {
+                output.note(tensor, made);
+            }
+        };
+        let (open, hold) = (self.sizing.open, self.sizing.hold);
+        let queue = Queue::new(jobs, self.on_the_way, open, hold, &ledger, &made);
         let read = AtomicU64::new(0);
         let worker = || {
             let mut worker = Worker {
@@ -99,14 +106,17 @@ impl Pass<'_> {
     }
 
     fn job<'a>(&self, work: &'a Work, rule: &'a Option<Box<dyn Rule>>) -> Job<'a> {
-        // Without an output nothing is copied.
-        let is_skipped = work.is_copied && self.output.is_none();
-        let elements = if is_skipped { 0 } else { work.spec.elements() };
+        // What is not made here has no rule or no shard; without an output nothing is copied.
+        let is_made = match self.output {
+            Some(output) => output.has(work.shard),
+            None => rule.is_some(),
+        };
+        let elements = if is_made { work.spec.elements() } else { 0 };
         let unit = rule.as_ref().map_or(1, |rule| rule.unit());
         Job {
             name: &work.spec.name,
             cut: Cut::new(elements, unit, self.sizing.block),
-            rule: rule.as_deref(),
+            rule: rule.as_deref().filter(|_| is_made),
             bytes: work.bytes(),
             vectors,
             inputs: work.inputs.len(),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::block::Cut;
 use super::buffers::Ledger;
+use super::made::Made;
 use super::tally::{Share, Tally};
 use crate::error::{MergeError, Result};
 use crate::method::{Measure, Measured, Rule, Step};
@@ -24,17 +25,6 @@ pub(super) struct Job<'a> {
     /// Number of vectors of a Gram matrix, by [`Measure::Gram`]'s vectors.
     pub(super) vectors: fn(Measure, usize) -> usize,
     pub(super) inputs: usize,
-}
-
-/// What became of a tensor.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Made {
-    /// The inner products that were measured.
-    pub(crate) gram: Option<crate::statistics::Gram>,
-    /// Coefficients of the base and of each model, if it is a weighted sum.
-    pub(crate) coefficients: Option<(f64, Vec<f64>)>,
-    /// Values of the result that are no finite numbers.
-    pub(crate) not_finite: u64,
 }
 
 /// A tensor in work: one step of it.
@@ -113,6 +103,8 @@ pub(super) struct Queue<'a> {
     most_open: usize,
     hold: u64,
     ledger: &'a Ledger,
+    /// Told of every tensor that is made.
+    made: &'a (dyn Fn(usize, &Made) + Sync),
     pub(super) pool: Arc<Pool>,
     state: Mutex<State>,
     wake: Condvar,
@@ -126,6 +118,7 @@ impl<'a> Queue<'a> {
         most_open: usize,
         hold: u64,
         ledger: &'a Ledger,
+        made: &'a (dyn Fn(usize, &Made) + Sync),
     ) -> Queue<'a> {
         let state = State {
             next_tensor: 0,
@@ -141,6 +134,7 @@ impl<'a> Queue<'a> {
             most_open: most_open.max(1),
             hold,
             ledger,
+            made,
             pool: Arc::default(),
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -332,5 +326,6 @@ impl<'a> Queue<'a> {
             },
             not_finite: open.not_finite.load(Ordering::Relaxed),
         };
+        (self.made)(open.tensor, &state.made[open.tensor]);
     }
 }

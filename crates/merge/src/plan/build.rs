@@ -109,10 +109,17 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         );
         return Err(refusal(vec![Problem::value("merge_method", message)]));
     }
+    let (files, portion) = (plan.layout.shards.len(), options.portion);
+    if files < portion.of {
+        plan.warnings.push(format!(
+            "there are {files} file(s) for {} processes: smaller files (--shard-size) give each of them one",
+            portion.of
+        ));
+    }
     let rules = plan.rules(&plan.supposed_statistics()?)?;
     plan.fit(&rules);
     plan.sizing(true)?;
-    plan.bytes_to_read = plan.bytes_by(&rules);
+    plan.bytes_to_read = plan.bytes_by(&rules, |file| options.portion.has(file));
     if plan.first_pass() == FirstPass::Gram {
         plan.bytes_to_read += plan.bytes_of_first_pass();
     }

@@ -236,8 +236,9 @@ impl MergePlan {
         merged.map(Work::bytes).sum()
     }
 
-    /// Bytes of tensors that making them by these rules reads, where nothing can be held between passes over a tensor.
-    pub(crate) fn bytes_by(&self, rules: &[Option<Box<dyn Rule>>]) -> u64 {
+    /// Bytes of tensors that making those of some files by these rules reads, where nothing can be held between passes over
+    /// a tensor.
+    pub(crate) fn bytes_by(&self, rules: &[Option<Box<dyn Rule>>], has_file: impl Fn(usize) -> bool) -> u64 {
         let of = |tensor: &Work, rule: &Option<Box<dyn Rule>>| {
             let Some(rule) = rule else {
                 return tensor.bytes();
@@ -256,6 +257,7 @@ impl MergePlan {
         self.tensors
             .iter()
             .zip(rules)
+            .filter(|(tensor, _)| has_file(tensor.shard))
             .map(|(tensor, rule)| of(tensor, rule))
             .sum()
     }

@@ -1,6 +1,9 @@
 //! What does not change a merge's result.
 
-use tributary_tensorfile::DEFAULT_SHARD_BYTES;
+use crate::portion::Portion;
+
+/// Files of this size are what a merge that is killed loses at most, and what processes share.
+const SHARD_BYTES: u64 = 1_000_000_000;
 
 /// What does not change the result, only how it is made and cut into files.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +17,8 @@ pub struct MergeOptions {
     /// Measure the task vectors (norms, cosines) even if the method does not need them, where the models and the base
     /// are read anyway.
     pub diagnostics: bool,
+    /// Which of several processes this is, each of which makes some of the files.
+    pub portion: Portion,
 }
 
 impl Default for MergeOptions {
@@ -21,8 +26,9 @@ impl Default for MergeOptions {
         MergeOptions {
             memory: 256 << 20,
             threads: None,
-            max_shard_bytes: DEFAULT_SHARD_BYTES,
+            max_shard_bytes: SHARD_BYTES,
             diagnostics: true,
+            portion: Portion::WHOLE,
         }
     }
 }

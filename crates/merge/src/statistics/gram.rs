@@ -30,6 +30,11 @@ impl Gram {
         Gram { models, packed }
     }
 
+    /// The lower triangle by rows.
+    pub(crate) fn packed(&self) -> &[f64] {
+        &self.packed
+    }
+
     /// Number of task vectors.
     pub fn models(&self) -> usize {
         self.models

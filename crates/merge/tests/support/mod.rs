@@ -3,6 +3,7 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::panic,
     reason = "each test file uses its part"
 )]
 
@@ -13,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use tributary_merge::{MergeConfig, MergeError, MergeOptions, MergeReport, Source, Watch, plan};
+use tributary_merge::{MergeConfig, MergeError, MergeOptions, MergeReport, Published, Source, Watch, plan};
 use tributary_store::Store;
 use tributary_tensorfile::{
     Checkpoint, DType, LocalDirectory, ModelLayout, TensorSpec, from_f32, to_f32, write_model,
@@ -143,9 +144,24 @@ pub fn read(path: &Path) -> Model {
         .collect()
 }
 
+/// A folder of this test, or a second handle on it.
+pub enum Folder {
+    Own(tempfile::TempDir),
+    Other(PathBuf),
+}
+
+impl Folder {
+    pub fn path(&self) -> &Path {
+        match self {
+            Folder::Own(folder) => folder.path(),
+            Folder::Other(path) => path,
+        }
+    }
+}
+
 /// A folder with a `base` and `tuned-1`, `tuned-2`, …
 pub struct Bench {
-    pub folder: tempfile::TempDir,
+    pub folder: Folder,
     outputs: std::cell::Cell<usize>,
 }
 
@@ -165,7 +181,15 @@ impl Bench {
             );
         }
         Bench {
-            folder,
+            folder: Folder::Own(folder),
+            outputs: std::cell::Cell::new(0),
+        }
+    }
+
+    /// The models of another bench, for another thread.
+    pub fn at(folder: &Path) -> Bench {
+        Bench {
+            folder: Folder::Other(folder.to_path_buf()),
             outputs: std::cell::Cell::new(0),
         }
     }
@@ -223,7 +247,10 @@ impl Bench {
             progress: &|_| {},
             cancel: &AtomicBool::new(false),
         };
-        let (_, report) = plan.publish(out, &watch)?;
+        let Published::Whole(_, report) = plan.publish(out, &watch)? else {
+            panic!("one process makes all of it");
+        };
+        let report = *report;
         let is_base = report
             .record
             .warnings

@@ -6,11 +6,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use tributary_merge::{
-    Compat, MergeConfig, MergeError, MergeOptions, MergePlan, MergeRecord, Phase, Source, Watch, plan,
+    Compat, MergeConfig, MergeError, MergeOptions, MergePlan, MergeRecord, Phase, Portion, Progressed,
+    Published, Source, Watch, plan,
 };
 use tributary_pipeline::ByteSize;
 use tributary_store::{Artifact, Store};
@@ -25,10 +27,10 @@ use crate::screen::{harmless, merge_page, merge_plan_page};
 #[command(
     after_long_help = "A merge file:\n  merge_method: metagpt\n  base_model: ckpt/base\n  models:\n    \
     - model: ckpt/stories\n    - {model: s3://bucket/facts, name: facts}\n  out_dtype: bfloat16\n\n\
-    Everything is checked from headers before any work. The very same merge at OUT is success; Ctrl-C leaves nothing \
-    there.\n\n\
+    Everything is checked from headers before any work. The very same merge at OUT is success. After Ctrl-C or a \
+    kill nothing is to be seen at OUT, and the same command goes on with the files that were finished.\n\n\
     Examples:\n  trib merge merge.yml ckpt/merged\n  trib merge merge.yml s3://bucket/merged --memory 1GiB\n  \
-    trib merge merge.yml ckpt/merged --plan"
+    trib merge merge.yml ckpt/merged --plan\n  trib merge merge.yml s3://bucket/merged --shard $SLURM_ARRAY_TASK_ID/8"
 )]
 pub(crate) struct Options {
     /// A merge file in mergekit's format; models are paths, file:// or s3://, also MODEL+ADAPTER
@@ -41,8 +43,8 @@ pub(crate) struct Options {
     /// Threads (default: one a core)
     #[arg(long, short = 'j', alias = "num-threads")]
     threads: Option<NonZeroUsize>,
-    /// Largest file of tensors written
-    #[arg(long, default_value = "5GB", value_name = "SIZE", value_parser = size, alias = "out-shard-size")]
+    /// Largest file of tensors written; a merge that is killed loses the files in work
+    #[arg(long, default_value = "1GB", value_name = "SIZE", value_parser = size, alias = "out-shard-size")]
     shard_size: ByteSize,
     /// Do as this program does where it differs from the papers' formulas (as the document's key)
     #[arg(long, value_enum)]
@@ -50,6 +52,12 @@ pub(crate) struct Options {
     /// Where the results of named documents go, to be kept (default: beside OUT, and removed at the end)
     #[arg(long, value_name = "PLACE")]
     intermediate_dir: Option<String>,
+    /// Make only this part of the files, of so many (1/4 … 4/4, or 0/4 … 3/4): for job arrays. Whoever finishes last publishes
+    #[arg(long, value_name = "I/N", value_parser = portion)]
+    shard: Option<(usize, usize)>,
+    /// How long the processes of a --shard wait for what the others measure, before they measure it themselves
+    #[arg(long, default_value = "600", value_name = "SECONDS")]
+    wait: u64,
     /// Check everything, say what the merge would read and write, and stop
     #[arg(long)]
     plan: bool,
@@ -80,6 +88,17 @@ struct Theirs {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Program {
     Mergekit,
+}
+
+/// `I/N`, counted from 0 or from 1.
+fn portion(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(index, of)| Some((index.parse::<usize>().ok()?, of.parse::<usize>().ok()?)));
+    match numbers {
+        Some((index, of)) if of > 0 && index <= of => Ok((index % of, of)),
+        _ => Err("I/N is needed with I up to N, for instance 1/4".to_owned()),
+    }
 }
 
 fn size(text: &str) -> Result<ByteSize, String> {
@@ -114,8 +133,18 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         memory: options.memory.0,
         threads: options.threads.map(NonZeroUsize::get),
         max_shard_bytes: options.shard_size.0.max(1),
+        portion: options.shard.map_or(Portion::WHOLE, |(index, of)| Portion {
+            index,
+            of,
+            patience: Duration::from_secs(options.wait),
+        }),
         ..MergeOptions::default()
     };
+    if options.shard.is_some() && documents.len() > 1 {
+        let message =
+            "--shard is for a file of one document: merge the named documents before, each by itself";
+        return Err(Failure::configuration(message.to_owned()));
+    }
     let plans = plan_all(&documents, &settings)?;
     let (Some(config), Some(mut plan)) = (documents.pop(), plans.into_iter().next_back()) else {
         return Err(Failure::configuration(format!("{name} has no document")));
@@ -147,9 +176,11 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         Some((artifact, record)) => (artifact, record, None),
         None => {
             check_disk(&plan, &out)?;
-            let (artifact, report) =
-                publish(&plan, &out, &interrupt).map_err(|error| located(&config, error, Vec::new()))?;
-            (artifact, report.record, Some(report.execution))
+            let published = publish(&plan, &out, &interrupt);
+            match published.map_err(|error| located(&config, error, Vec::new()))? {
+                Published::Whole(artifact, report) => (artifact, report.record, Some(report.execution)),
+                Published::Waiting(progressed) => return show_waiting(&progressed, json),
+            }
         }
     };
     middle.remove()?;
@@ -243,7 +274,9 @@ impl Intermediates {
             let store = self.store(name)?;
             if plan.find(&store)?.is_none() {
                 check_disk(&plan, &store)?;
-                publish(&plan, &store, interrupt).map_err(fail)?;
+                if let Published::Waiting(_) = publish(&plan, &store, interrupt).map_err(fail)? {
+                    return Err(Failure::configuration(format!("{name} is not whole")));
+                }
             }
             say(format!(
                 "{} is made ({} of {})",
@@ -299,11 +332,7 @@ impl Interrupt {
 }
 
 /// Merges under a bar.
-fn publish(
-    plan: &MergePlan,
-    out: &Store,
-    interrupt: &Interrupt,
-) -> Result<(Artifact, tributary_merge::MergeReport), MergeError> {
+fn publish(plan: &MergePlan, out: &Store, interrupt: &Interrupt) -> Result<Published, MergeError> {
     let bar = bar(plan.summary().bytes_to_read, "B");
     // Bytes of the pass before this one.
     let before = AtomicU64::new(0);
@@ -326,6 +355,17 @@ fn publish(
     );
     bar.finish_and_clear();
     result
+}
+
+/// This process is done, others are not.
+fn show_waiting(progressed: &Progressed, json: bool) -> Result<(), Failure> {
+    if json {
+        return line(json!({"finished": progressed.finished, "files": progressed.files}));
+    }
+    line(format!(
+        "{} of {} files are finished; whoever finishes the last one publishes",
+        progressed.finished, progressed.files
+    ))
 }
 
 fn show(artifact: &Artifact, record: &MergeRecord, how: &str) -> Result<(), Failure> {
