@@ -14,7 +14,9 @@ mod diagnosis;
 mod engine;
 mod error;
 mod kernel;
+mod lora;
 mod method;
+mod pieces;
 mod plan;
 mod record;
 mod run;
@@ -27,6 +29,7 @@ pub use config::{
     Setting,
 };
 pub use error::{MergeError, Result};
+pub use lora::{Adapter, AdapterFault, LoraMerge, LoraMergeOptions, LoraMergeReport};
 pub use method::{
     BaseUse, Chunk, Default as ParameterDefault, FirstPass, Kind as ParameterKind, METHODS, Measure,
     Measured, Method, Of, OnlyMeasure, Parameter, Rule, Scope as ParameterScope, Settings, Statistics, Step,
@@ -35,5 +38,5 @@ pub use method::{
 pub use plan::{MergeOptions, MergePlan, PlanSummary, compare, plan};
 pub use record::{Execution, MergeRecord, MergeReport, ModelRecord, Norms, PartRecord, RECORD_FILE};
 pub use run::{MERGE_VERSION, Phase, Progress, Watch};
-pub use source::{Identity, Source};
+pub use source::{Identity, Source, SourceTensor, split_adapter};
 pub use statistics::{Gram, GramTable};

@@ -2,6 +2,7 @@
 
 mod disk;
 mod exit;
+mod interrupt;
 mod machine;
 mod model_place;
 mod output;
@@ -9,6 +10,7 @@ mod pipeline_arguments;
 mod progress;
 mod report_page;
 mod screen;
+mod source_place;
 mod verbs;
 
 #[cfg(test)]
@@ -64,6 +66,9 @@ enum Verb {
     Verify(verbs::verify::Options),
     /// Merge models as a mergekit file says
     Merge(verbs::merge::Options),
+    /// Work with LoRA adapters
+    #[command(subcommand)]
+    Lora(verbs::lora::Verb),
     /// Score text under a model
     Evaluate(verbs::evaluate::Options),
     /// Continue a text
@@ -110,6 +115,7 @@ fn run(verb: &Verb, json: bool) -> Result<(), Failure> {
         Verb::Inspect(options) => verbs::inspect::run(options, json),
         Verb::Verify(options) => verbs::verify::run(options, json),
         Verb::Merge(options) => verbs::merge::run(options, json),
+        Verb::Lora(verb) => verbs::lora::run(verb, json),
         Verb::Evaluate(options) => verbs::evaluate::run(options, json),
         Verb::Generate(options) => verbs::generate::run(options, json),
         Verb::Doctor(options) => verbs::doctor::run(options, json),

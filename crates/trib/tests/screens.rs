@@ -43,6 +43,8 @@ fn help() {
         assert!(text.contains("Example"), "{verb}: {text}");
         insta::assert_snapshot!(format!("help_{verb}"), text);
     }
+    insta::assert_snapshot!("help_lora", shown(&["lora", "--help"]));
+    insta::assert_snapshot!("help_lora_merge", shown(&["lora", "merge", "--help"]));
 }
 
 #[test]

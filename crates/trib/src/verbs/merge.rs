@@ -18,6 +18,7 @@ use crate::disk::DiskSpace;
 use crate::exit::Failure;
 use crate::output::{bar, line, say, stdout_width, text};
 use crate::screen::{harmless, merge_page, merge_plan_page};
+use crate::source_place::open_source;
 
 #[derive(Args)]
 #[command(
@@ -29,7 +30,7 @@ use crate::screen::{harmless, merge_page, merge_plan_page};
     trib merge merge.yml ckpt/merged --plan"
 )]
 pub(crate) struct Options {
-    /// A merge file in mergekit's format; models are paths, file:// or s3://
+    /// A merge file in mergekit's format; models are paths, file:// or s3://, and base+adapter
     config: PathBuf,
     /// Where the artifact goes: a path, file:// or s3://
     out: String,
@@ -112,20 +113,7 @@ fn open(config: &MergeConfig) -> Result<Vec<Source>, Failure> {
     references.dedup();
     let (mut sources, mut errors) = (Vec::new(), Vec::new());
     for reference in references {
-        let checked = Store::open(reference).and_then(|store| {
-            if let Some(artifact) = Artifact::try_open(&store)? {
-                artifact.check()?;
-            }
-            Ok(store)
-        });
-        let store = checked.map_err(|error| {
-            let (model, reason) = (tributary_store::mask(reference), error.to_string());
-            match error.is_transient() {
-                true => MergeError::Unavailable { model, reason },
-                false => MergeError::Model { model, reason },
-            }
-        });
-        match store.and_then(|store| Source::open(reference, &store)) {
+        match open_source(reference) {
             Ok(source) => sources.push(source),
             Err(error) => errors.push(error),
         }

@@ -6,6 +6,7 @@ pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod jobs;
+pub(crate) mod lora;
 pub(crate) mod merge;
 pub(crate) mod plan;
 pub(crate) mod report;

@@ -1,0 +1,19 @@
+//! `trib lora`: one file a verb.
+
+mod merge;
+
+use clap::Subcommand;
+
+use crate::exit::Failure;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Publish a base with an adapter in it as a model of its own
+    Merge(merge::Options),
+}
+
+pub(crate) fn run(verb: &Verb, json: bool) -> Result<(), Failure> {
+    match verb {
+        Verb::Merge(options) => merge::run(options, json),
+    }
+}
