@@ -11,6 +11,7 @@ mod card;
 mod compatibility;
 mod config;
 mod diagnosis;
+mod diff;
 mod engine;
 mod error;
 mod kernel;
@@ -27,6 +28,10 @@ pub use compatibility::{Incompatibilities, Incompatibility};
 pub use config::{
     Case, FloatType, MergeConfig, MergeSpec, ModelSpec, ParameterValue, Place, Problem, Problems, Scalar,
     Setting,
+};
+pub use diff::{
+    DiffOptions, Distance, FieldDiff, FileDiff, FileState, GroupDiff, LargestDifference, ModelDiff, Side,
+    TensorDiff, TensorEntry, TokenizerDiff, diff,
 };
 pub use error::{MergeError, Result};
 pub use lora::{Adapter, AdapterFault, LoraMerge, LoraMergeOptions, LoraMergeReport};

@@ -66,6 +66,8 @@ enum Verb {
     Verify(verbs::verify::Options),
     /// Merge models as a mergekit file says
     Merge(verbs::merge::Options),
+    /// Compare two models: tensors, configuration, tokenizer
+    Diff(verbs::diff::Options),
     /// Work with LoRA adapters
     #[command(subcommand)]
     Lora(verbs::lora::Verb),
@@ -115,6 +117,7 @@ fn run(verb: &Verb, json: bool) -> Result<(), Failure> {
         Verb::Inspect(options) => verbs::inspect::run(options, json),
         Verb::Verify(options) => verbs::verify::run(options, json),
         Verb::Merge(options) => verbs::merge::run(options, json),
+        Verb::Diff(options) => verbs::diff::run(options, json),
         Verb::Lora(verb) => verbs::lora::run(verb, json),
         Verb::Evaluate(options) => verbs::evaluate::run(options, json),
         Verb::Generate(options) => verbs::generate::run(options, json),

@@ -11,4 +11,4 @@ mod vocabulary;
 pub(crate) use architecture::{compare_configurations, is_tied, layer_count};
 pub use problem::{Incompatibilities, Incompatibility};
 pub(crate) use tensors::{Matched, Role, TensorView, match_tensors};
-pub(crate) use vocabulary::compare_tokenizers;
+pub(crate) use vocabulary::{compare_tokenizers, tokens};

@@ -41,7 +41,7 @@ pub(crate) fn compare_tokenizers(models: &[(&str, Option<Vec<u8>>)]) -> Vec<Stri
 }
 
 /// Every token and its number.
-fn tokens(bytes: &[u8]) -> Option<BTreeMap<String, u64>> {
+pub(crate) fn tokens(bytes: &[u8]) -> Option<BTreeMap<String, u64>> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     let mut tokens = BTreeMap::new();
     match file.get("model")?.get("vocab")? {

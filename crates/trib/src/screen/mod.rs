@@ -2,6 +2,7 @@
 //!
 //! Every screen is a text of plain lines, fit for a snapshot; only [`table`] knows how wide the terminal is.
 
+mod diff;
 mod doctor;
 mod job;
 mod merge;
@@ -12,6 +13,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use diff::{diff_page, diff_sheet};
 pub(crate) use doctor::doctor_page;
 pub(crate) use job::{job_list, job_page};
 pub(crate) use merge::{merge_page, merge_plan_page};
