@@ -45,6 +45,14 @@ pub enum MergeError {
         /// What is wrong with it.
         fault: AdapterFault,
     },
+    /// Two models do not differ in anything that was asked for.
+    #[error("{model} and {base} are equal in every matrix that was asked for: there is nothing to extract")]
+    Equal {
+        /// The model.
+        model: String,
+        /// What it was compared with.
+        base: String,
+    },
     /// Reading the bytes of a tensor failed.
     #[error("cannot read tensor {tensor} of {model}, bytes {start}..{end}")]
     Read {

@@ -34,7 +34,10 @@ pub use diff::{
     TensorDiff, TensorEntry, TokenizerDiff, diff,
 };
 pub use error::{MergeError, Result};
-pub use lora::{Adapter, AdapterFault, LoraMerge, LoraMergeOptions, LoraMergeReport};
+pub use lora::{
+    Adapter, AdapterFault, ExtractOptions, ExtractReport, ExtractedGroup, ExtractedTensor, Extraction,
+    LoraMerge, LoraMergeOptions, LoraMergeReport, WholeTensor, check_pattern,
+};
 pub use method::{
     BaseUse, Chunk, Default as ParameterDefault, FirstPass, Kind as ParameterKind, METHODS, Measure,
     Measured, Method, Of, OnlyMeasure, Parameter, Rule, Scope as ParameterScope, Settings, Statistics, Step,

@@ -120,7 +120,14 @@ fn an_adapter_is_merged_alone_and_within_a_merge() {
         .replace(&artifact.digest(), "[digest]");
     assert_eq!(
         again,
-        "[folder]/out published: 82,240 parameters, 1 of 20 tensors changed, digest [digest]\n"
+        "[folder]/out published: 90,432 parameters, 1 of 20 tensors changed, digest [digest]\n"
+    );
+
+    let equal = workplace.trib(&["diff", "base+lora", "out", "--exit-code"]);
+    assert!(
+        equal.status.success(),
+        "{}",
+        String::from_utf8_lossy(&equal.stdout)
     );
 
     // In a merge file: the same numbers.
@@ -170,4 +177,45 @@ fn errors_say_which_adapter_and_what_to_do() {
     .collect();
     insta::assert_snapshot!("errors", told.join("\n\n"));
     assert!(!path("new").exists());
+}
+
+#[test]
+fn a_difference_becomes_an_adapter_again() {
+    let workplace = Workplace::new();
+    let shown = workplace.shown(&["lora", "extract", "base+lora", "base", "again", "--rank", "4"]);
+    for part in [
+        "128 parameters in 1 matrix decomposed, 0 saved whole, 0 not covered, 19 equal",
+        "100.00 % of ‖Δ‖² kept",
+        "self_attn.q_proj  1        1",
+    ] {
+        assert!(shown.contains(part), "{part} is missing:\n{shown}");
+    }
+    let diff = workplace.json(&["diff", "base+lora", "base+again"]);
+    let relative = diff["total"]["measure"]["relative"].as_f64().unwrap();
+    assert!(relative < 1e-7, "{relative}");
+    let artifact = Artifact::open(&Store::open(workplace.path("again").to_str().unwrap()).unwrap()).unwrap();
+    assert_eq!(artifact.manifest().kind, "adapter");
+
+    let told: Vec<String> = [
+        vec!["lora", "extract", "base", "base", "new", "--rank", "4"],
+        vec![
+            "lora", "extract", "base", "base", "new", "--rank", "4", "--energy", "2",
+        ],
+        vec![
+            "lora",
+            "extract",
+            "base",
+            "base",
+            "new",
+            "--rank",
+            "4",
+            "--include",
+            "(",
+        ],
+        vec!["lora", "extract", "base+lora", "base", "lora", "--rank", "4"],
+    ]
+    .iter()
+    .map(|arguments| format!("$ trib {}\n{}", arguments.join(" "), workplace.failure(arguments)))
+    .collect();
+    insta::assert_snapshot!("extract_errors", told.join("\n\n"));
 }

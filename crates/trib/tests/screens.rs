@@ -45,6 +45,7 @@ fn help() {
     }
     insta::assert_snapshot!("help_lora", shown(&["lora", "--help"]));
     insta::assert_snapshot!("help_lora_merge", shown(&["lora", "merge", "--help"]));
+    insta::assert_snapshot!("help_lora_extract", shown(&["lora", "extract", "--help"]));
 }
 
 #[test]

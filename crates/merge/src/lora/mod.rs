@@ -7,6 +7,7 @@
 mod adapted;
 mod adapter;
 mod configuration;
+mod extract;
 mod factors;
 mod fault;
 mod merge;
@@ -14,5 +15,8 @@ mod names;
 
 pub(crate) use adapted::Adapted;
 pub use adapter::Adapter;
+pub use extract::{
+    ExtractOptions, ExtractReport, ExtractedGroup, ExtractedTensor, Extraction, WholeTensor, check_pattern,
+};
 pub use fault::AdapterFault;
 pub use merge::{LoraMerge, LoraMergeOptions, LoraMergeReport};

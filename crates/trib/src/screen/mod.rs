@@ -4,6 +4,7 @@
 
 mod diff;
 mod doctor;
+mod extract;
 mod job;
 mod merge;
 mod plan;
@@ -15,6 +16,7 @@ mod tests;
 
 pub(crate) use diff::{diff_page, diff_sheet};
 pub(crate) use doctor::doctor_page;
+pub(crate) use extract::extract_page;
 pub(crate) use job::{job_list, job_page};
 pub(crate) use merge::{merge_page, merge_plan_page};
 pub(crate) use plan::plan_page;
