@@ -4,8 +4,11 @@ use tributary_tensorfile::{Checkpoint, TensorInfo, to_f32};
 
 use super::adapter::Update;
 use crate::error::{MergeError, Result};
-use crate::kernel::{CHUNK, Term, round_to_f32, weighted_sum};
+use crate::kernel::vectorised;
 use crate::source::read_range;
+
+/// Columns in work at once.
+const TILE: usize = 32;
 
 /// Both factors of an update, read: the weight is changed by s·L·R, L with a row for every row of the weight.
 pub(crate) struct Factors {
@@ -48,25 +51,42 @@ impl Factors {
     /// Adds s·L·R to the elements of the weight from `start` on: w + Σₖ (s·Lᵢₖ)·Rₖⱼ, in `f64` in this order, rounded
     /// once. How a weight is cut into stretches changes nothing.
     pub(crate) fn add(&self, start: usize, values: &mut [f32]) {
-        let mut sum = [0.0; CHUNK];
         let mut at = 0;
         while at < values.len() {
             let (row, column) = ((start + at) / self.columns, (start + at) % self.columns);
-            let len = CHUNK.min(values.len() - at).min(self.columns - column);
+            let len = (values.len() - at).min(self.columns - column);
+            let left = &self.left[row * self.rank..][..self.rank];
+            let coefficients: Vec<f64> = left.iter().map(|value| self.scale * f64::from(*value)).collect();
             let stretch = &mut values[at..at + len];
-            let weight = Term {
-                coefficient: 1.0,
-                values: stretch,
-            };
-            let products = (0..self.rank).map(|k| Term {
-                coefficient: self.scale * f64::from(self.left[row * self.rank + k]),
-                values: &self.right[k * self.columns + column..][..len],
-            });
-            let terms: Vec<Term<'_>> = std::iter::once(weight).chain(products).collect();
-            weighted_sum(&terms, &mut sum[..len]);
-            round_to_f32(&sum[..len], stretch);
+            vectorised(
+                #[inline(always)]
+                || add_products(stretch, &coefficients, &self.right, self.columns, column),
+            );
             at += len;
         }
+    }
+}
+
+/// Adds Σₖ cₖ·Rₖⱼ to values that begin at column `column`. A tile's sums stay in registers while all rows of R go by.
+#[inline(always)]
+fn add_products(values: &mut [f32], coefficients: &[f64], right: &[f32], columns: usize, column: usize) {
+    let (tiles, rest) = values.as_chunks_mut::<TILE>();
+    let rows = || coefficients.iter().zip(right.chunks_exact(columns));
+    for (tile, start) in tiles.iter_mut().zip((column..).step_by(TILE)) {
+        let mut sums = tile.map(f64::from);
+        for (coefficient, row) in rows() {
+            let Some(row) = row.get(start..).and_then(|row| row.first_chunk::<TILE>()) else {
+                return;
+            };
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += coefficient * f64::from(*value);
+            }
+        }
+        *tile = sums.map(|sum| sum as f32);
+    }
+    for (value, at) in rest.iter_mut().zip(column + tiles.len() * TILE..) {
+        let products = rows().map(|(coefficient, row)| coefficient * f64::from(row[at]));
+        *value = products.fold(f64::from(*value), |sum, product| sum + product) as f32;
     }
 }
 
