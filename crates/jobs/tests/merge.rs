@@ -398,7 +398,7 @@ fn models_of_one_name_are_told_apart() {
     let workplace = Workplace::new();
     for (seed, name) in [(4, "a/base"), (5, "b/base")] {
         workplace.model(&TinyModel::default(), name, seed);
-        let vocabulary = format!(r#"{{"model": {{"vocab": {{"x{seed}": 0}}}}}}"#);
+        let vocabulary = format!(r#"{{"version": "x{seed}", "model": {{"vocab": {{"a": 0}}}}}}"#);
         std::fs::write(workplace.path(name).join("tokenizer.json"), vocabulary).unwrap();
     }
     let report = workplace.run(

@@ -9,6 +9,7 @@ use crate::compatibility::Incompatibility;
 use crate::config::{MergeConfig, MergeSpec, Problem, Problems};
 use crate::error::MergeError;
 use crate::plan::{Listed, listed_models};
+use crate::source::split_adapter;
 
 /// Differences shown of one model; the rest is counted.
 const SHOWN: usize = 8;
@@ -36,6 +37,17 @@ impl MergeError {
                     .collect()
             }
             MergeError::Parameter { .. } => vec![Problem::value("merge_method", self.to_string())],
+            MergeError::Adapter { adapter, .. } => {
+                let has_it = |listed: &&Listed<'_>| {
+                    split_adapter(listed.reference)
+                        .1
+                        .map(tributary_store::mask)
+                        .as_ref()
+                        == Some(adapter)
+                };
+                let path = listed.iter().find(has_it).map(|listed| listed.path.clone());
+                vec![Problem::value(path.unwrap_or_default(), self.to_string())]
+            }
             MergeError::NotFinite { model, .. } | MergeError::Read { model, .. } => {
                 of_model(model, self.to_string())
             }

@@ -6,6 +6,7 @@ use tributary_store::StoreError;
 
 use crate::compatibility::Incompatibilities;
 use crate::config::Problems;
+use crate::lora::AdapterFault;
 
 /// Result of every fallible function in this crate.
 pub type Result<T, E = MergeError> = std::result::Result<T, E>;
@@ -35,6 +36,22 @@ pub enum MergeError {
         model: String,
         /// What its store says.
         reason: String,
+    },
+    /// An adapter is not one that is understood, or does not fit its base. Choose another one.
+    #[error("adapter {adapter}: {fault}")]
+    Adapter {
+        /// The adapter.
+        adapter: String,
+        /// What is wrong with it.
+        fault: AdapterFault,
+    },
+    /// Two models do not differ in anything that was asked for.
+    #[error("{model} and {base} are equal in every matrix that was asked for: there is nothing to extract")]
+    Equal {
+        /// The model.
+        model: String,
+        /// What it was compared with.
+        base: String,
     },
     /// Reading the bytes of a tensor failed.
     #[error("cannot read tensor {tensor} of {model}, bytes {start}..{end}")]

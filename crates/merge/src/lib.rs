@@ -11,10 +11,13 @@ mod card;
 mod compatibility;
 mod config;
 mod diagnosis;
+mod diff;
 mod engine;
 mod error;
 mod kernel;
+mod lora;
 mod method;
+mod pieces;
 mod plan;
 mod portion;
 mod record;
@@ -29,7 +32,15 @@ pub use config::{
     Place, Problem, Problems, Scalar, Setting, SliceSpec, SourceSpec, TokenName, TokenSource, TokenSpec,
     TokenizerSpec,
 };
+pub use diff::{
+    DiffOptions, Distance, FieldDiff, FileDiff, FileState, GroupDiff, LargestDifference, ModelDiff, Side,
+    TensorDiff, TensorEntry, TokenizerDiff, diff,
+};
 pub use error::{MergeError, Result};
+pub use lora::{
+    Adapter, AdapterFault, ExtractOptions, ExtractReport, ExtractedGroup, ExtractedTensor, Extraction,
+    LoraMerge, LoraMergeOptions, LoraMergeReport, WholeTensor, check_pattern,
+};
 pub use method::{
     BaseUse, Chunk, Default as ParameterDefault, FirstPass, Kind as ParameterKind, METHODS, Measure,
     Measured, Method, Of, OnlyMeasure, Parameter, Rule, Scope as ParameterScope, Settings, Statistics, Step,
@@ -39,5 +50,5 @@ pub use plan::{MergeOptions, MergePlan, PlanSummary, compare, plan};
 pub use portion::Portion;
 pub use record::{Execution, MergeRecord, MergeReport, ModelRecord, Norms, PartRecord, RECORD_FILE};
 pub use run::{MERGE_VERSION, Phase, Progress, Progressed, Published, Watch, Written};
-pub use source::{Identity, Source};
+pub use source::{Identity, Source, SourceTensor, split_adapter};
 pub use statistics::{Gram, GramTable};

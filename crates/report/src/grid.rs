@@ -22,6 +22,17 @@ struct Shade {
     percent: u32,
 }
 
+impl Heat {
+    /// The same matrix with nothing written where there is no number.
+    pub(crate) fn without_gaps(mut self) -> Heat {
+        let shades = self.rows.iter_mut().flat_map(|(_, shades)| shades);
+        shades
+            .filter(|shade| shade.text == "NaN")
+            .for_each(|shade| shade.text.clear());
+        self
+    }
+}
+
 /// A table of text, ready to draw.
 #[derive(Debug, Serialize)]
 pub(crate) struct Table {

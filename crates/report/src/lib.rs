@@ -23,6 +23,7 @@ mod material;
 mod moment;
 mod number;
 mod page;
+mod sheet;
 mod status;
 mod step;
 mod template;
@@ -30,4 +31,5 @@ mod timeline;
 mod write;
 
 pub use error::ReportError;
+pub use sheet::{Sheet, SheetHeat, SheetTable, render_sheet};
 pub use write::{page_key, render, write};

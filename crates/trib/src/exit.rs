@@ -88,6 +88,12 @@ impl Failure {
         Self::new(0, "")
     }
 
+    /// Two things differ and the caller asked for an exit code that says so, as `git diff --exit-code` has it: nothing
+    /// failed, and there is nothing to say.
+    pub(crate) fn difference() -> Self {
+        Self::new(1, "")
+    }
+
     /// The same failure in other words.
     pub(crate) fn says(self, message: impl Into<String>) -> Self {
         Self {
@@ -98,7 +104,7 @@ impl Failure {
 
     /// Prints the failure (to stderr; as JSON if asked) and gives its code.
     pub(crate) fn report(self, json: bool) -> ExitCode {
-        if self.code != 0 {
+        if !self.message.is_empty() {
             // If stderr is closed there is nobody left to tell.
             let _ = writeln!(std::io::stderr().lock(), "{}", self.text(json));
         }

@@ -37,12 +37,15 @@ fn help() {
     insta::assert_snapshot!("help", shown(&["--help"]));
     for verb in [
         "run", "plan", "jobs", "schema", "evaluate", "generate", "doctor", "import", "inspect", "verify",
-        "merge", "report",
+        "merge", "diff", "report",
     ] {
         let text = shown(&[verb, "--help"]);
         assert!(text.contains("Example"), "{verb}: {text}");
         insta::assert_snapshot!(format!("help_{verb}"), text);
     }
+    insta::assert_snapshot!("help_lora", shown(&["lora", "--help"]));
+    insta::assert_snapshot!("help_lora_merge", shown(&["lora", "merge", "--help"]));
+    insta::assert_snapshot!("help_lora_extract", shown(&["lora", "extract", "--help"]));
 }
 
 #[test]

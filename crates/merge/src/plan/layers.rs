@@ -8,7 +8,7 @@ use super::parts::Part;
 use crate::compatibility::{LAYERS, TensorView, layer_count};
 use crate::config::Problem;
 use crate::method::layer_of;
-use crate::source::Source;
+use crate::source::{Source, SourceTensor};
 
 /// Words in the names of tensors that stand before the first layer.
 const BEFORE_LAYERS: &[&str] = &["emb", "wte", "wpe"];
@@ -67,18 +67,18 @@ pub(super) fn check_ranges(parts: &[Part], inputs: &[(String, Source)]) -> Vec<P
 
 /// The tensors of a model that one part takes (`taken` layers of it, or all), under the names they have in the result.
 pub(super) fn views(source: &Source, taken: Option<(usize, usize)>, stretch: &Stretch) -> Vec<TensorView> {
-    let view = |tensor: &tributary_tensorfile::TensorInfo| {
+    let view = |tensor: SourceTensor| {
         let name = match taken {
-            None => tensor.name.clone(),
-            Some(taken) => name_in_result(&tensor.name, taken, stretch)?,
+            None => tensor.info.name.clone(),
+            Some(taken) => name_in_result(&tensor.info.name, taken, stretch)?,
         };
         Some(TensorView {
             name,
-            info: tensor.clone(),
-            stored: source.stored_type(tensor),
+            stored: tensor.nominal,
+            info: tensor.info,
         })
     };
-    source.checkpoint().tensors().iter().filter_map(view).collect()
+    source.tensors().filter_map(view).collect()
 }
 
 /// What the result calls a tensor of a model whose layers `taken` make this stretch; `None` if it is not part of it.

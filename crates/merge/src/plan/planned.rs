@@ -52,7 +52,7 @@ impl MergePlan {
             at: reference.to_string(),
             files,
         };
-        Source::from_directory(reference, Box::new(directory), Some(identity), true)
+        Source::from_directory(reference, Arc::new(directory), Some(identity), true)
     }
 }
 

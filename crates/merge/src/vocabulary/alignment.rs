@@ -56,8 +56,15 @@ impl Alignment {
         inputs: &[Vocabulary<'_>],
         warnings: &mut Vec<String>,
     ) -> Result<Option<Alignment>> {
-        let mut tokenizer = Tokenizer::of(owner.name, owner.source)?;
         let text = owner.source.tokenizer()?;
+        if text.is_none() && spec.tokenizer.is_none() && spec.tokenizer_wanted() == Some("base") {
+            warnings.push(format!(
+                "{} has no tokenizer.json: rows of the embedding are merged by number",
+                owner.name
+            ));
+            return Ok(None);
+        }
+        let mut tokenizer = Tokenizer::of(owner.name, owner.source)?;
         let mut others = Vec::new();
         let mut known: Vec<Option<Tokens>> = Vec::new();
         for input in inputs {

@@ -15,3 +15,4 @@ pub(crate) use compare::compare_tokenizers;
 pub(crate) use rows::{RowMap, Rows, Run};
 pub(crate) use template::{AUTO_TEMPLATE, is_hidden_by_template, set_template, template_names};
 pub(crate) use tokenizer::TOKENIZER_FILES;
+pub(crate) use tokens::Tokens;

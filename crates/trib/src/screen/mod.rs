@@ -2,7 +2,9 @@
 //!
 //! Every screen is a text of plain lines, fit for a snapshot; only [`table`] knows how wide the terminal is.
 
+mod diff;
 mod doctor;
+mod extract;
 mod job;
 mod merge;
 mod plan;
@@ -12,7 +14,9 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use diff::{diff_page, diff_sheet};
 pub(crate) use doctor::doctor_page;
+pub(crate) use extract::extract_page;
 pub(crate) use job::{job_list, job_page};
 pub(crate) use merge::{merge_page, merge_plan_page};
 pub(crate) use plan::plan_page;

@@ -4,23 +4,19 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use tributary_merge::{
-    Compat, MergeConfig, MergeError, MergeOptions, MergePlan, MergeRecord, Phase, Portion, Progressed,
-    Published, Source, Watch, plan,
+    Compat, MergeConfig, MergeOptions, MergePlan, MergeRecord, Portion, Progressed, Published, Source, plan,
 };
 use tributary_pipeline::ByteSize;
 use tributary_store::{Artifact, Store};
 
-use crate::disk::DiskSpace;
 use crate::exit::Failure;
-use crate::merge_models::{located, open};
-use crate::output::{bar, line, say, stdout_width, text};
+use crate::merging::{Intermediates, Interrupt, check_disk, located, open, publish};
+use crate::output::{line, say, stdout_width, text};
 use crate::screen::{harmless, merge_page, merge_plan_page};
 
 #[derive(Args)]
@@ -163,7 +159,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         return text(&merge_plan_page(&summary, there.is_some()));
     }
     let interrupt = Interrupt::listen()?;
-    let middle = Intermediates::new(options, &documents)?;
+    let middle = Intermediates::new(&options.out, options.intermediate_dir.as_deref(), &documents)?;
     if !documents.is_empty() {
         middle.make(&documents, &settings, &interrupt)?;
         plan = middle.plan(&config, &settings)?;
@@ -214,147 +210,6 @@ fn plan_all(documents: &[MergeConfig], settings: &MergeOptions) -> Result<Vec<Me
         plans.push(planned);
     }
     Ok(plans)
-}
-
-/// The results of named documents.
-struct Intermediates {
-    /// `None`: there are none.
-    place: Option<Store>,
-    is_kept: bool,
-    names: Vec<String>,
-}
-
-impl Intermediates {
-    fn new(options: &Options, documents: &[MergeConfig]) -> Result<Intermediates, Failure> {
-        let beside = || format!("{}.intermediate", options.out.trim_end_matches('/'));
-        let place = options.intermediate_dir.clone().unwrap_or_else(beside);
-        Ok(Intermediates {
-            place: (!documents.is_empty()).then(|| Store::open(&place)).transpose()?,
-            is_kept: options.intermediate_dir.is_some(),
-            names: documents
-                .iter()
-                .filter_map(|config| config.spec.name.clone())
-                .collect(),
-        })
-    }
-
-    fn store(&self, name: &str) -> Result<Store, Failure> {
-        let place = self.place.as_ref();
-        let place = place.ok_or_else(|| Failure::configuration(format!("{name} has no place")))?;
-        // A name may hold what a path may not.
-        let folder: String = name
-            .chars()
-            .map(|c| {
-                if c.is_alphanumeric() || "-_.".contains(c) {
-                    c
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        Ok(place.child(&folder)?)
-    }
-
-    /// Every result that is there.
-    fn sources(&self, up_to: usize) -> Result<Vec<Source>, Failure> {
-        let open = |name: &String| Ok(Source::open(name, &self.store(name)?)?);
-        self.names.iter().take(up_to).map(open).collect()
-    }
-
-    fn make(
-        &self,
-        documents: &[MergeConfig],
-        settings: &MergeOptions,
-        interrupt: &Interrupt,
-    ) -> Result<(), Failure> {
-        for (number, (config, name)) in documents.iter().zip(&self.names).enumerate() {
-            let sources = open(config, &self.sources(number)?)?;
-            let fail = |error| located(config, error, Vec::new());
-            let plan = plan(&config.spec, &sources, settings).map_err(fail)?;
-            let store = self.store(name)?;
-            if plan.find(&store)?.is_none() {
-                check_disk(&plan, &store)?;
-                if let Published::Waiting(_) = publish(&plan, &store, interrupt).map_err(fail)? {
-                    return Err(Failure::configuration(format!("{name} is not whole")));
-                }
-            }
-            say(format!(
-                "{} is made ({} of {})",
-                harmless(name),
-                number + 1,
-                documents.len() + 1
-            ));
-        }
-        Ok(())
-    }
-
-    fn plan(&self, config: &MergeConfig, settings: &MergeOptions) -> Result<MergePlan, Failure> {
-        let sources = open(config, &self.sources(self.names.len())?)?;
-        plan(&config.spec, &sources, settings).map_err(|error| located(config, error, Vec::new()))
-    }
-
-    fn remove(&self) -> Result<(), Failure> {
-        match self.place.as_ref().filter(|_| !self.is_kept) {
-            Some(place) => Ok(place.delete_all()?),
-            None => Ok(()),
-        }
-    }
-}
-
-fn check_disk(plan: &MergePlan, out: &Store) -> Result<(), Failure> {
-    let Some(disk) = DiskSpace::of(out) else {
-        return Ok(());
-    };
-    disk.check_bytes(
-        plan.summary().bytes_to_write,
-        "the merge is",
-        "choose another place",
-    )
-}
-
-/// The first interrupt ends a merge with nothing published.
-struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    fn listen() -> Result<Interrupt, Failure> {
-        let cancel = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&cancel);
-        let listening = ctrlc::set_handler(move || {
-            // Whoever asks twice wants out now; what is left behind is swept by the next merge to the same place.
-            if flag.swap(true, Ordering::SeqCst) {
-                std::process::exit(75);
-            }
-            say("stopping; nothing will be published");
-        });
-        listening.map_err(|error| MergeError::Internal(format!("interrupts cannot be caught: {error}")))?;
-        Ok(Interrupt(cancel))
-    }
-}
-
-/// Merges under a bar.
-fn publish(plan: &MergePlan, out: &Store, interrupt: &Interrupt) -> Result<Published, MergeError> {
-    let bar = bar(plan.summary().bytes_to_read, "B");
-    // Bytes of the pass before this one.
-    let before = AtomicU64::new(0);
-    let progress = |progress: tributary_merge::Progress| {
-        let before = match progress.phase {
-            Phase::Statistics => {
-                before.store(progress.total, Ordering::Relaxed);
-                0
-            }
-            Phase::Merge => before.load(Ordering::Relaxed),
-        };
-        bar.set_position(before + progress.done);
-    };
-    let result = plan.publish(
-        out,
-        &Watch {
-            progress: &progress,
-            cancel: &interrupt.0,
-        },
-    );
-    bar.finish_and_clear();
-    result
 }
 
 /// This process is done, others are not.

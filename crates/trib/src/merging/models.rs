@@ -1,11 +1,12 @@
 //! The models of a merge file, opened, and errors about them told at their places in the file.
 
 use tributary_merge::{MergeConfig, MergeError, Source};
-use tributary_store::{Artifact, Store};
 
 use crate::exit::Failure;
+use crate::source_place::open_source;
 
-/// Opens every model of the document that is not `made`, the result of another one; all that cannot be opened are in the one failure.
+/// Opens every model of the document that is not `made`, the result of another one; all that cannot be opened are in the
+/// one failure.
 pub(crate) fn open(config: &MergeConfig, made: &[Source]) -> Result<Vec<Source>, Failure> {
     let named = config.spec.references().into_iter();
     let mut references: Vec<&str> = named.map(|(_, reference)| reference).collect();
@@ -17,20 +18,7 @@ pub(crate) fn open(config: &MergeConfig, made: &[Source]) -> Result<Vec<Source>,
             sources.push(source.clone());
             continue;
         }
-        let checked = Store::open(reference).and_then(|store| {
-            if let Some(artifact) = Artifact::try_open(&store)? {
-                artifact.check()?;
-            }
-            Ok(store)
-        });
-        let store = checked.map_err(|error| {
-            let (model, reason) = (tributary_store::mask(reference), error.to_string());
-            match error.is_transient() {
-                true => MergeError::Unavailable { model, reason },
-                false => MergeError::Model { model, reason },
-            }
-        });
-        match store.and_then(|store| Source::open(reference, &store)) {
+        match open_source(reference) {
             Ok(source) => sources.push(source),
             Err(error) => errors.push(error),
         }

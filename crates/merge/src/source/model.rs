@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 use tributary_store::{Artifact, Lineage, Store, StoreError};
 use tributary_tensorfile::{Checkpoint, DType, Directory, TensorFileError, TensorInfo, count_json_values};
 
+use super::reference::split_adapter;
+use crate::compatibility::is_tied;
 use crate::error::{MergeError, Result};
+use crate::lora::{Adapted, Adapter};
 
 /// Largest tokenizer or other small file that is read.
 const MAX_SMALL_FILE: u64 = 256 << 20;
@@ -20,6 +23,8 @@ const CONFIGURATION: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 /// Kind of a model that is known by its headers only.
 const DIRECTORY: &str = "directory";
+/// Kind of a model with an adapter in it, both known by content.
+const ADAPTED: &str = "model+adapter";
 
 /// An opened model.
 #[derive(Clone)]
@@ -27,15 +32,27 @@ pub struct Source {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     reference: String,
     checkpoint: Checkpoint,
     configuration: Map<String, Value>,
-    directory: Box<dyn Directory>,
+    directory: Arc<dyn Directory>,
     files: Vec<String>,
     identity: Identity,
     is_local: bool,
+    adapted: Option<Arc<Adapted>>,
     version: String,
+}
+
+/// A tensor of a model as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTensor {
+    /// Its name and shape, and the type that a read gives.
+    pub info: TensorInfo,
+    /// The type it is stored in: what the type of a result follows. Where an adapter changes the tensor a read gives
+    /// `F32`, because W + s·(B·A) has more digits than W.
+    pub nominal: DType,
 }
 
 /// Who a model is.
@@ -76,6 +93,51 @@ impl Source {
         Source::load(reference, store, Some(identity))
     }
 
+    /// As [`Self::open`], of a base model with an adapter in it (`base+adapter`): its tensors read as W + s·(B·A),
+    /// computed block by block; nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`MergeError::Adapter`] for an adapter that is not understood or does not fit.
+    pub fn open_with_adapter(reference: &str, base: &Store, adapter: &Store) -> Result<Source> {
+        let (base_url, adapter_url) = (base.url(), adapter.url());
+        let (base_name, adapter_name) = match split_adapter(reference) {
+            (base_name, Some(adapter_name)) => (base_name, adapter_name),
+            _ => (base_url.as_str(), adapter_url.as_str()),
+        };
+        let base = Source::open(base_name, base)?;
+        base.with_adapter(reference, &Adapter::open(adapter_name, adapter)?)
+    }
+
+    /// This model with an adapter in it, called `reference` from now on.
+    ///
+    /// # Errors
+    /// [`MergeError::Adapter`] if the adapter does not fit this model, or there is one in it already.
+    pub fn with_adapter(&self, reference: &str, adapter: &Adapter) -> Result<Source> {
+        if self.inner.adapted.is_some() {
+            return Err(MergeError::Model {
+                model: tributary_store::mask(reference),
+                reason: "there is an adapter in it already; merge that one first (trib lora merge)"
+                    .to_string(),
+            });
+        }
+        let is_tied = is_tied(&Value::Object(self.inner.configuration.clone()));
+        let adapted = Adapted::new(adapter, &self.inner.checkpoint, is_tied)?;
+        let is_known = self.is_known_by_content() && adapter.is_known_by_content();
+        let mut inner = (*self.inner).clone();
+        inner.reference = reference.to_string();
+        inner.identity = Identity {
+            kind: if is_known { ADAPTED } else { DIRECTORY }.to_string(),
+            digest: digest_of([self.digest(), adapter.digest()].map(str::as_bytes)),
+            // Facts are about the base alone.
+            facts: Map::new(),
+        };
+        inner.is_local = inner.is_local && adapter.is_local();
+        inner.adapted = Some(Arc::new(adapted));
+        Ok(Source {
+            inner: Arc::new(inner),
+        })
+    }
+
     fn load(reference: &str, store: &Store, identity: Option<Identity>) -> Result<Source> {
         let broken = |reason: String| MergeError::Model {
             model: tributary_store::mask(reference),
@@ -86,7 +148,7 @@ impl Source {
         }
         let is_known = identity.is_some();
         let is_local = store.local_path().is_some();
-        let mut source = Source::from_directory(reference, Box::new(store.directory()), identity, is_local)?;
+        let mut source = Source::from_directory(reference, Arc::new(store.directory()), identity, is_local)?;
         if let Some(inner) = Arc::get_mut(&mut source.inner).filter(|_| !is_known) {
             inner.version = version(store, &inner.checkpoint);
         }
@@ -96,7 +158,7 @@ impl Source {
     /// The model whose files are in `directory`.
     pub(crate) fn from_directory(
         reference: &str,
-        directory: Box<dyn Directory>,
+        directory: Arc<dyn Directory>,
         identity: Option<Identity>,
         is_local: bool,
     ) -> Result<Source> {
@@ -135,6 +197,7 @@ impl Source {
             identity,
             is_local,
             version: String::new(),
+            adapted: None,
         };
         Ok(Source {
             inner: Arc::new(inner),
@@ -146,14 +209,51 @@ impl Source {
         &self.inner.reference
     }
 
-    /// Its tensors.
+    /// Its tensors as they are stored; of a model with an adapter, those of the base. See [`Self::tensor`].
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.inner.checkpoint
     }
 
-    /// The type that a tensor is stored in.
-    pub(crate) fn stored_type(&self, tensor: &TensorInfo) -> DType {
-        tensor.dtype
+    /// The tensor `name` as a read gives it.
+    pub fn tensor(&self, name: &str) -> Option<SourceTensor> {
+        self.inner.checkpoint.get(name).map(|info| self.as_read(info))
+    }
+
+    /// All tensors as reads give them, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = SourceTensor> {
+        self.inner
+            .checkpoint
+            .tensors()
+            .iter()
+            .map(|info| self.as_read(info))
+    }
+
+    /// The type in which the tensor `name` is stored.
+    pub fn nominal_dtype(&self, name: &str) -> Option<DType> {
+        self.inner.checkpoint.get(name).map(|info| info.dtype)
+    }
+
+    /// Is it a base model with an adapter in it?
+    pub fn has_adapter(&self) -> bool {
+        self.inner.adapted.is_some()
+    }
+
+    /// How many tensors its adapter changes.
+    pub(crate) fn tensors_changed(&self) -> usize {
+        self.inner.adapted.as_ref().map_or(0, |adapted| adapted.count())
+    }
+
+    fn as_read(&self, stored: &TensorInfo) -> SourceTensor {
+        let changes = self.inner.adapted.as_ref();
+        let mut info = stored.clone();
+        if changes.is_some_and(|adapted| adapted.changes(&stored.name)) && stored.dtype.is_float() {
+            info.bytes = (stored.elements() * DType::F32.size()) as u64;
+            info.dtype = DType::F32;
+        }
+        SourceTensor {
+            info,
+            nominal: stored.dtype,
+        }
     }
 
     /// Its `config.json`.
@@ -212,25 +312,44 @@ impl Source {
         self.small_file(TOKENIZER)
     }
 
-    /// Fills `buffer` with the bytes of a tensor from its byte `start` on.
+    /// Fills `buffer` with the bytes of a tensor from its byte `start` on, in the type that `tensor` says: that of
+    /// [`Self::tensor`], or, of a tensor that an adapter changes, any type of floats.
     pub(crate) fn read(&self, name: &str, tensor: &TensorInfo, start: u64, buffer: &mut [u8]) -> Result<()> {
-        self.inner
-            .checkpoint
-            .read_range(tensor, start, buffer)
-            .map_err(|error| MergeError::Read {
-                model: name.to_string(),
-                tensor: tensor.name.clone(),
-                start,
-                end: start.saturating_add(buffer.len() as u64),
-                source: match error {
-                    TensorFileError::Read { source, .. } => source,
-                    other => std::io::Error::other(other),
-                },
-            })
+        let checkpoint = &self.inner.checkpoint;
+        if let Some(adapted) = &self.inner.adapted
+            && let Some(stored) = checkpoint.get(&tensor.name)
+            && adapted.changes(&tensor.name)
+        {
+            return adapted.read(name, checkpoint, stored, tensor.dtype, start, buffer);
+        }
+        read_range(name, checkpoint, tensor, start, buffer)
     }
 }
 
-fn refusal(reference: &str, error: &dyn std::error::Error, is_transient: bool) -> MergeError {
+/// Reads a range of a stored tensor; `name` is what messages call the model.
+pub(crate) fn read_range(
+    name: &str,
+    checkpoint: &Checkpoint,
+    tensor: &TensorInfo,
+    start: u64,
+    buffer: &mut [u8],
+) -> Result<()> {
+    checkpoint
+        .read_range(tensor, start, buffer)
+        .map_err(|error| MergeError::Read {
+            model: name.to_string(),
+            tensor: tensor.name.clone(),
+            start,
+            end: start.saturating_add(buffer.len() as u64),
+            source: match error {
+                TensorFileError::Read { source, .. } => source,
+                other => std::io::Error::other(other),
+            },
+        })
+}
+
+/// The error of a model that cannot be opened, with the causes of `error`.
+pub(crate) fn refusal(reference: &str, error: &dyn std::error::Error, is_transient: bool) -> MergeError {
     let model = tributary_store::mask(reference);
     let mut reason = error.to_string();
     let mut cause = error.source();
@@ -250,7 +369,7 @@ fn refusal(reference: &str, error: &dyn std::error::Error, is_transient: bool) -
 }
 
 /// Is it a store that may answer later?
-fn is_transient(error: &TensorFileError) -> bool {
+pub(crate) fn is_transient(error: &TensorFileError) -> bool {
     let TensorFileError::Read { source, .. } = error else {
         return false;
     };
@@ -275,20 +394,28 @@ fn version(store: &Store, checkpoint: &Checkpoint) -> String {
     checkpoint.shards().iter().map(|shard| of(&shard.name)).collect()
 }
 
+pub(crate) fn read_small(directory: &dyn Directory, name: &str) -> Result<Option<Vec<u8>>, TensorFileError> {
+    directory.read_small(name, MAX_SMALL_FILE)
+}
+
 /// BLAKE3 over names, types, shapes and places of all tensors, and the configuration.
-fn header_digest(checkpoint: &Checkpoint, configuration: &[u8]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    let mut add = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    add(configuration);
+pub(crate) fn header_digest(checkpoint: &Checkpoint, configuration: &[u8]) -> String {
+    let mut parts = vec![configuration.to_vec()];
     for shard in checkpoint.shards() {
-        add(shard.name.as_bytes());
-        add(&shard.len.to_le_bytes());
+        parts.push(shard.name.clone().into_bytes());
+        parts.push(shard.len.to_le_bytes().to_vec());
     }
-    for tensor in checkpoint.tensors() {
-        add(format!("{tensor:?}").as_bytes());
+    let tensors = checkpoint.tensors().iter();
+    parts.extend(tensors.map(|tensor| format!("{tensor:?}").into_bytes()));
+    digest_of(parts.iter().map(Vec::as_slice))
+}
+
+/// BLAKE3 over these parts, each with its length.
+fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
     }
     hasher.finalize().to_hex().to_string()
 }
