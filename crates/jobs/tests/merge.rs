@@ -555,7 +555,7 @@ fn wrong_settings_are_all_named_at_their_places() {
       merge_method: task_aritmetic
       models: [{model: one, wieght: 1}, {model: two}]
       dtype: bfloat61
-      slices: []
+      layers: []
   - id: b
     job: merge
     with:

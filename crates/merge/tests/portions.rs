@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::{Bench, family};
-use tributary_merge::{MergeConfig, MergeError, MergeOptions, MergeReport, Portion, Published, Watch, plan};
+use tributary_merge::{
+    MergeConfig, MergeError, MergeOptions, MergeReport, Phase, Portion, Progress, Published, Watch, plan,
+};
 use tributary_store::Store;
 use tributary_tensorfile::DType;
 
 /// Files so small that there are several.
-const FILE: u64 = 300_000;
+const FILE: u64 = 1_000;
 
 const DOCUMENTS: [&str; 4] = [
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: base}, {model: tuned-1}]\n",
@@ -128,9 +130,14 @@ fn a_merge_that_was_stopped_goes_on() {
             let steps = AtomicUsize::new(0);
             let cancel = AtomicBool::new(false);
             let watch = Watch {
-                progress: &|_| {
-                    // Further each time, so that it ends.
-                    if steps.fetch_add(1, Ordering::SeqCst) >= 2 + 2 * stops {
+                progress: &|progress: Progress| {
+                    // Once while measuring; then further each time, so that it ends.
+                    let steps = steps.fetch_add(1, Ordering::SeqCst);
+                    let is_enough = match progress.phase {
+                        Phase::Statistics => stops == 0 && steps >= 2,
+                        Phase::Merge => steps >= 3 + stops,
+                    };
+                    if is_enough {
                         cancel.store(true, Ordering::SeqCst);
                     }
                 },

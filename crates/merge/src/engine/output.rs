@@ -19,8 +19,9 @@ use crate::error::{MergeError, Result};
 pub(crate) struct Output {
     shards: Vec<Mutex<Shard>>,
     names: Vec<(String, usize)>,
-    ended: Sender<Ended>,
-    ending: JoinHandle<Result<()>>,
+    /// `None` once no more files end.
+    ended: Option<Sender<Ended>>,
+    ending: Option<JoinHandle<Result<()>>>,
 }
 
 /// A shard being written; without a writer it is not made here, or ended.
@@ -71,8 +72,8 @@ impl Output {
                 .iter()
                 .map(|tensor| (tensor.spec.name.clone(), tensor.shard))
                 .collect(),
-            ended,
-            ending,
+            ended: Some(ended),
+            ending: Some(ending),
         })
     }
 
@@ -112,21 +113,34 @@ impl Output {
         }
         let made = std::mem::take(&mut shard.made);
         // Nobody writes any more, so nobody else holds it.
-        if let Some(writer) = shard.writer.take().and_then(Arc::into_inner) {
+        let writer = shard.writer.take().and_then(Arc::into_inner);
+        if let (Some(writer), Some(ended)) = (writer, &self.ended) {
             let note = to_note(&made);
-            let _ = self.ended.send(Ended { writer, note });
+            let _ = ended.send(Ended { writer, note });
         }
     }
 
-    /// Waits until every shard is part of the artifact.
-    pub(crate) fn finish(self) -> Result<()> {
-        drop(self.ended);
-        match self.ending.join() {
-            Ok(ended) => ended,
-            Err(_) => Err(MergeError::Internal(
+    /// Waits until every shard that is whole is part of the artifact.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        drop(self.ended.take());
+        match self.ending.take().map(JoinHandle::join) {
+            Some(Err(_)) => Err(MergeError::Internal(
                 "the thread that ends files is gone".to_string(),
             )),
+            Some(Ok(ended)) => ended,
+            None => Ok(()),
         }
+    }
+}
+
+/// A merge that fails or is stopped still keeps the files that are whole.
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 
