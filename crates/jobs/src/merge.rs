@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tributary_merge::{
-    Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeSpec, Phase, PlanSummary, Progress,
-    Source, Watch, Written, compare, plan,
+    Adapter, Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeSpec, Phase, PlanSummary,
+    Progress, Source, Watch, Written, compare, plan,
 };
 use tributary_pipeline::{
-    Estimate, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome, OutputDeclaration,
-    PlanContext, Problem, ProgressSink, ResolvedInput, TypedJob,
+    DIRECTORY_KIND, Estimate, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome,
+    OutputDeclaration, PlanContext, Problem, ProgressSink, ResolvedInput, TypedJob,
 };
 use tributary_train::STATE_KIND;
 
@@ -29,6 +29,13 @@ pub struct Merge;
 
 /// Checkpoints of a training are models too.
 const ACCEPTED: &[&str] = &[MODEL_KIND, STATE_KIND];
+/// An adapter without a manifest is a directory.
+const ACCEPTED_ADAPTERS: &[&str] = &["adapter", DIRECTORY_KIND];
+
+/// Does this field name an adapter?
+fn is_adapter(field: &str) -> bool {
+    field.ends_with(".adapter")
+}
 
 /// Every field that names a model.
 fn references(spec: &MergeSpec) -> Vec<(String, InputRef)> {
@@ -60,6 +67,7 @@ impl Opened {
     ) -> Result<Self, JobError> {
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         let (mut sources, mut broken, mut is_complete) = (Vec::new(), Vec::new(), true);
+        let mut adapters: Vec<Adapter> = Vec::new();
         // These stand for a tokenizer, so no model may be called so.
         let is_word = |name: &str| matches!(name, "base" | "union") && settings.tokenizer_wanted().is_some();
         for (field, reference) in references(settings) {
@@ -75,12 +83,33 @@ impl Opened {
                 names.values().any(|other| other == name) || is_word(name)
             });
             names.insert(text, name.clone());
+            if is_adapter(&field) {
+                match Adapter::open(&name, &found.folder()?) {
+                    Ok(adapter) => adapters.push(adapter),
+                    Err(error) => broken.push((field, error)),
+                }
+                continue;
+            }
             match open(&name, found)? {
                 Ok(source) => sources.push(source),
                 Err(error) => broken.push((field, error)),
             }
         }
         let spec = settings.renamed(|text| names.get(text).cloned().unwrap_or_else(|| text.to_owned()));
+        let spec = spec.joined();
+        for (path, reference) in spec.references() {
+            let parts = reference.rsplit_once('+');
+            let of = |name: &str| sources.iter().find(|source| source.reference() == name).cloned();
+            let base = parts.and_then(|(base, _)| of(base));
+            let adapter =
+                parts.and_then(|(_, name)| adapters.iter().find(|adapter| adapter.reference() == name));
+            if let (Some(base), Some(adapter), None) = (base, adapter, of(reference)) {
+                match base.with_adapter(reference, adapter) {
+                    Ok(source) => sources.push(source),
+                    Err(error) => broken.push((field(&path), error)),
+                }
+            }
+        }
         Ok(Opened {
             spec,
             sources,
@@ -194,7 +223,12 @@ impl TypedJob for Merge {
 
     fn inputs(&self, settings: &MergeSpec) -> Vec<InputDeclaration> {
         let declare = |(field, reference): (String, InputRef)| {
-            InputDeclaration::new(field, ACCEPTED, &reference).named()
+            let accepted = if is_adapter(&field) {
+                ACCEPTED_ADAPTERS
+            } else {
+                ACCEPTED
+            };
+            InputDeclaration::new(field, accepted, &reference).named()
         };
         references(settings).into_iter().map(declare).collect()
     }
@@ -204,7 +238,7 @@ impl TypedJob for Merge {
     }
 
     fn check(&self, settings: &MergeSpec, plan: &PlanContext<'_>) -> Vec<Problem> {
-        let mut problems = in_fields(settings.check());
+        let mut problems = in_fields(settings.joined().check());
         problems.extend(unreadable(settings));
         if !problems.is_empty() {
             return problems;

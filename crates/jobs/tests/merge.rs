@@ -19,7 +19,7 @@ use tributary_pipeline::{
     Source, StepStatus, plan, run,
 };
 use tributary_store::{Artifact, ManifestDraft, OutputEntry, Publication, Store};
-use tributary_tensorfile::{Checkpoint, DType, LocalDirectory, to_f32};
+use tributary_tensorfile::{Checkpoint, DType, LocalDirectory, ModelLayout, TensorSpec, to_f32, write_model};
 use tributary_testkit::tiny_model::TinyModel;
 
 /// Models `base`, `one` and `two`, and a store, in a folder.
@@ -683,4 +683,87 @@ fn transformers_loads_a_merge_and_computes_the_same() {
         eprintln!("{dtype}: logits up to {scale}, at most {worst:e} apart");
         assert!(worst <= 1e-5 * scale.max(1.0), "{dtype}: {worst} apart");
     }
+}
+
+/// Slices, an adapter and a weight by norms, all of it in a step's words.
+#[test]
+fn the_whole_vocabulary_is_a_steps() {
+    let workplace = Workplace::new();
+    adapter(&workplace.path("adapter"));
+    let report = workplace.run(
+        "  - id: stacked\n    job: merge\n    with:\n      merge_method: passthrough\n      slices:\n        - sources: [{model: \
+         one, layer_range: [0, 2]}]\n        - sources: [{model: base, adapter: adapter, layer_range: [0, 1]}]\n  - id: merged\n    \
+         job: merge\n    with:\n      merge_method: ties\n      base_model: base\n      compat: mergekit\n      parameters: \
+         {weight: metagpt, density: 0.5}\n      models: [{model: base, adapter: adapter}, {model: two}]\n",
+    );
+    let (stacked, merged) = (
+        workplace.artifact(&report, "stacked"),
+        workplace.artifact(&report, "merged"),
+    );
+    let configuration: Value =
+        serde_json::from_slice(&std::fs::read(stacked.join("config.json")).unwrap()).unwrap();
+    assert_eq!(configuration["num_hidden_layers"], 3);
+    let (one, base, result) = (
+        read(&workplace.path("one")),
+        read(&workplace.path("base")),
+        read(&stacked),
+    );
+    assert_eq!(
+        result["model.layers.1.mlp.up_proj.weight"],
+        one["model.layers.1.mlp.up_proj.weight"]
+    );
+    assert_eq!(
+        result["model.layers.2.mlp.up_proj.weight"],
+        base["model.layers.0.mlp.up_proj.weight"]
+    );
+    // Everywhere s·B·A = 2 · 0.25 · 0.5 more.
+    let [before, after] = [
+        &base["model.layers.0.self_attn.q_proj.weight"],
+        &result["model.layers.2.self_attn.q_proj.weight"],
+    ];
+    assert!(
+        before
+            .iter()
+            .zip(after.iter())
+            .all(|(before, after)| (after - before - 0.25).abs() < 1e-6)
+    );
+    let record: Value = serde_json::from_slice(&std::fs::read(merged.join("merge.json")).unwrap()).unwrap();
+    assert_eq!(record["models"][0]["name"], "base+adapter");
+    let sum: f64 = (0..2)
+        .map(|model| record["models"][model]["coefficient"].as_f64().unwrap())
+        .sum();
+    assert!(
+        (sum - 1.0).abs() < 1e-12 && record["parameters"]["vote"] == "weighted",
+        "{record}"
+    );
+}
+
+/// A LoRA adapter of rank one on one weight of a [`TinyModel`].
+fn adapter(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let settings =
+        json!({"peft_type": "LORA", "r": 1, "lora_alpha": 2, "target_modules": ["q_proj"], "bias": "none"});
+    std::fs::write(folder.join("adapter_config.json"), settings.to_string()).unwrap();
+    let name = |side: &str| format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{side}.weight");
+    let specs = [("A", vec![1, 64], 0.5f32), ("B", vec![64, 1], 0.25)];
+    let layout: Vec<TensorSpec> = specs
+        .iter()
+        .map(|(side, shape, _)| TensorSpec {
+            name: name(side),
+            dtype: DType::F32,
+            shape: shape.clone(),
+        })
+        .collect();
+    let layout = ModelLayout::plan(&layout, u64::MAX, &[]).unwrap();
+    write_model(
+        &layout,
+        &mut |_| {
+            Ok(Box::new(std::fs::File::create(folder.join("adapter_model.safetensors"))?) as Box<dyn Write>)
+        },
+        &mut |spec, sink| {
+            let value = specs.iter().find(|(side, ..)| spec.name == name(side)).unwrap().2;
+            sink.write_all(&value.to_le_bytes().repeat(64))
+        },
+    )
+    .unwrap();
 }

@@ -149,6 +149,42 @@ fn documents([base, a, b, c]: [&str; 4]) -> Vec<String> {
     ]
 }
 
+/// The head of a row of docs/mergekit.md: method, and the forms in which its parameters are given.
+fn row(yaml: &str, tied: bool) -> String {
+    let method = yaml
+        .split_whitespace()
+        .skip_while(|word| *word != "merge_method:")
+        .nth(1)
+        .unwrap();
+    let forms = [
+        ("modules:", "module"),
+        ("slices:", "slices"),
+        ("base_model:", "base"),
+        ("filter:", "filters"),
+        (": [0", "gradient"),
+        ("lambda:", "lambda"),
+        ("normalize: false", "normalize: false"),
+        ("normalize: true", "normalize: true"),
+        ("density:", "density"),
+        ("gamma:", "gamma"),
+        ("epsilon:", "epsilon"),
+        ("select_topk:", "select_topk"),
+        ("nuslerp_flatten: false", "by column"),
+        ("nuslerp_row_wise: true", "by row"),
+        ("vote: weighted", "vote: weighted"),
+        ("compat: mergekit", "compat: mergekit"),
+        ("scale:", "scale"),
+        (" t: ", "t"),
+    ];
+    let given: Vec<&str> = forms
+        .iter()
+        .filter(|(mark, _)| yaml.contains(mark))
+        .map(|(_, form)| *form)
+        .collect();
+    let head = if tied { "tied" } else { "own" };
+    format!("| `{method}` | {} | {head} |", given.join(", "))
+}
+
 #[test]
 fn outputs_agree_with_mergekit() {
     let Some(python) = python() else {
@@ -187,10 +223,7 @@ fn outputs_agree_with_mergekit() {
             let worst = pairs
                 .map(|(ours, theirs)| (ours - theirs).abs())
                 .fold(0.0, f32::max);
-            eprintln!(
-                "tied {tied}, document {number}: {worst:e} apart: {}",
-                yaml.lines().next().unwrap()
-            );
+            eprintln!("{} {worst:.1e} |", row(yaml, tied));
             // Both round to f32, mergekit after every operation: a few units in the last place of values near 1.
             let is_number = ours
                 .values()

@@ -199,6 +199,29 @@ fn a_union_is_a_whole_tokenizer() {
     );
 }
 
+/// As mergekit does it: rows of no token are left out, and plain tokens of others are looked for literally.
+#[test]
+fn compat_trims_rows_and_adds_tokens_literally() {
+    let bench = bench();
+    let a = bench.path(&Bench::name(1));
+    let yaml = format!(
+        "merge_method: linear\nparameters: {{weight: 1}}\nmodels: [{{model: {0}}}, {{model: {0}}}]\ntokenizer_source: base\n",
+        a.display()
+    );
+    let (ours, theirs) = (bench.path("as-ours"), bench.path("as-theirs"));
+    merge(&yaml, &ours);
+    merge(&format!("{yaml}compat: mergekit\n"), &theirs);
+    let rows = |folder: &Path| read(folder)["model.embed_tokens.weight"].shape[0];
+    assert_eq!((rows(&ours), rows(&theirs)), (12, 10));
+    let union = bench.path("union-as-theirs");
+    merge(&format!("{}compat: mergekit\n", documents(&bench)[0]), &union);
+    let tokenizer: Value =
+        serde_json::from_slice(&std::fs::read(union.join("tokenizer.json")).unwrap()).unwrap();
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    assert!(added.iter().any(|token| token["content"] == "ef"), "{tokenizer}");
+    assert_eq!(tokenizer["model"]["merges"], json!([["a", "b"], ["c", "d"]]));
+}
+
 /// Where every model numbers its tokens alike, nothing is gathered, and rows of no token stay.
 #[test]
 fn equal_tokenizers_change_nothing() {

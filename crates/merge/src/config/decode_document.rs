@@ -26,9 +26,9 @@ const DOCUMENT_KEYS: &[&str] = &[
     "name",
     "compat",
 ];
-const MODEL_KEYS: &[&str] = &["model", "name", "parameters"];
+const MODEL_KEYS: &[&str] = &["model", "adapter", "name", "parameters"];
 const SLICE_KEYS: &[&str] = &["sources", "base_model", "parameters", "residual_weight"];
-const SOURCE_KEYS: &[&str] = &["model", "layer_range", "parameters"];
+const SOURCE_KEYS: &[&str] = &["model", "adapter", "layer_range", "parameters"];
 const MODULE_KEYS: &[&str] = &["models", "slices", "parameters"];
 const TOKENIZER_KEYS: &[&str] = &["source", "tokens", "pad_to_multiple_of"];
 const TOKEN_KEYS: &[&str] = &["source", "force"];
@@ -128,6 +128,7 @@ impl Decoder {
             for (path, key, node) in entries {
                 match key {
                     "model" => model.model = self.text(node, &path).unwrap_or_default(),
+                    "adapter" => model.adapter = self.optional_text(node, &path),
                     "name" => model.name = self.optional_text(node, &path),
                     _ => model.parameters = self.parameters(node, &path),
                 }
@@ -175,6 +176,7 @@ impl Decoder {
             for (path, key, node) in entries {
                 match key {
                     "model" => source.model = self.text(node, &path).unwrap_or_default(),
+                    "adapter" => source.adapter = self.optional_text(node, &path),
                     "layer_range" => source.layer_range = self.layer_range(node, &path).unwrap_or_default(),
                     _ => source.parameters = self.parameters(node, &path),
                 }

@@ -71,7 +71,7 @@ impl MergeConfig {
             return (None, problems);
         };
         let config = MergeConfig {
-            spec,
+            spec: spec.joined(),
             file: file.to_string(),
             text: yaml.to_string(),
             places: decoded.places,

@@ -20,6 +20,8 @@ pub(crate) struct Member<'a> {
     /// Where it stands: `models[1]`.
     pub(crate) path: String,
     pub(crate) model: &'a str,
+    /// An adapter that is named beside the model, in a document that is not [`joined`].
+    adapter: Option<&'a str>,
     pub(crate) name: Option<&'a str>,
     /// The layers that are taken: first and one past the last; `None`: all.
     pub(crate) layers: Option<(usize, usize)>,
@@ -63,6 +65,7 @@ fn listed<'a>(
         let member = |(index, model): (usize, &'a ModelSpec)| Member {
             path: format!("{path}[{index}]"),
             model: &model.model,
+            adapter: model.adapter.as_deref(),
             name: model.name.as_deref(),
             layers: None,
             parameters: &model.parameters,
@@ -79,6 +82,7 @@ fn listed<'a>(
         let member = |(index, source): (usize, &'a SourceSpec)| Member {
             path: format!("{path}[{index}]"),
             model: &source.model,
+            adapter: source.adapter.as_deref(),
             name: None,
             layers: Some(source.layer_range),
             parameters: &source.parameters,
@@ -107,6 +111,9 @@ pub(super) fn references(spec: &MergeSpec) -> Vec<(String, &str)> {
     for group in groups(spec) {
         for member in &group.members {
             add(format!("{}.model", member.path), member.model);
+            if let Some(adapter) = member.adapter {
+                add(format!("{}.adapter", member.path), adapter);
+            }
         }
         if let Some((base, path)) = group.base.filter(|(_, path)| path != "base_model") {
             add(path, base);
@@ -133,26 +140,47 @@ pub(super) fn references(spec: &MergeSpec) -> Vec<(String, &str)> {
     all
 }
 
+/// Every model that is listed, and its adapter.
+fn listed_mut(spec: &mut MergeSpec) -> impl Iterator<Item = (&mut String, &mut Option<String>)> {
+    let (models, slices): (Vec<_>, Vec<_>) = spec
+        .modules
+        .values_mut()
+        .map(|module| (&mut module.models, &mut module.slices))
+        .unzip();
+    let models = models.into_iter().chain([&mut spec.models]).flatten();
+    let slices = slices.into_iter().chain([&mut spec.slices]).flatten();
+    let sources = slices.flat_map(|slice| &mut slice.sources);
+    let models = models.map(|model| (&mut model.model, &mut model.adapter));
+    models.chain(sources.map(|source| (&mut source.model, &mut source.adapter)))
+}
+
+/// The same document with every model and its adapter as one reference.
+pub(super) fn joined(spec: &MergeSpec) -> MergeSpec {
+    let mut spec = spec.clone();
+    for (model, adapter) in listed_mut(&mut spec) {
+        if let Some(adapter) = adapter.take() {
+            *model = format!("{model}+{adapter}");
+        }
+    }
+    spec
+}
+
 /// The same document with other references.
 pub(super) fn renamed(spec: &MergeSpec, call: &dyn Fn(&str) -> String) -> MergeSpec {
     let mut spec = spec.clone();
     let rename = |reference: &mut String| *reference = call(reference);
-    let models = |models: &mut Vec<ModelSpec>| models.iter_mut().for_each(|model| rename(&mut model.model));
-    let slices = |slices: &mut Vec<SliceSpec>| {
-        for slice in slices {
-            slice.base_model.iter_mut().for_each(rename);
-            slice
-                .sources
-                .iter_mut()
-                .for_each(|source| rename(&mut source.model));
-        }
-    };
+    for (model, adapter) in listed_mut(&mut spec) {
+        rename(model);
+        adapter.iter_mut().for_each(rename);
+    }
     spec.base_model.iter_mut().for_each(rename);
-    models(&mut spec.models);
-    slices(&mut spec.slices);
-    for module in spec.modules.values_mut() {
-        models(&mut module.models);
-        slices(&mut module.slices);
+    let slices = spec
+        .modules
+        .values_mut()
+        .map(|module| &mut module.slices)
+        .chain([&mut spec.slices]);
+    for slice in slices.flatten() {
+        slice.base_model.iter_mut().for_each(rename);
     }
     let source = |source: &mut String| {
         if !matches!(source.as_str(), "base" | "union") {

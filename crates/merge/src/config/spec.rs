@@ -72,6 +72,9 @@ pub type Parameters = BTreeMap<String, ParameterValue>;
 pub struct ModelSpec {
     /// Path or address of a model directory or artifact, or `MODEL+ADAPTER`.
     pub model: String,
+    /// A PEFT adapter that is in the model, as `MODEL+ADAPTER` says in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// What reports call it; without it the last part of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -100,6 +103,9 @@ pub struct SliceSpec {
 pub struct SourceSpec {
     /// Path or address of a model directory or artifact, or `MODEL+ADAPTER`.
     pub model: String,
+    /// A PEFT adapter that is in the model, as `MODEL+ADAPTER` says in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// The first layer, from 0, and the one after the last.
     pub layer_range: (usize, usize),
     /// Its own parameters, which go before those of the slice.
@@ -315,6 +321,12 @@ impl MergeSpec {
     #[must_use]
     pub fn renamed(&self, call: impl Fn(&str) -> String) -> MergeSpec {
         super::groups::renamed(self, &call)
+    }
+
+    /// The same document with every model and its adapter as one reference, `MODEL+ADAPTER`.
+    #[must_use]
+    pub fn joined(&self) -> MergeSpec {
+        super::groups::joined(self)
     }
 
     /// Every mistake that shows without looking at the models: method, parameters, roles.

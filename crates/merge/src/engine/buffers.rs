@@ -9,6 +9,8 @@ use crate::error::{MergeError, Result};
 const LOCAL_BUFFER: usize = 512 << 10;
 /// The same for inputs behind a network, where a request costs tens of milliseconds.
 const REMOTE_BUFFER: usize = 8 << 20;
+/// Least bytes of a request over a network, where the memory allows it.
+const REMOTE_REQUEST: usize = 1 << 20;
 /// Workers when inputs are remote: they mostly wait.
 const REMOTE_WORKERS: usize = 16;
 /// A remote output collects what is written into parts of this size ...
@@ -68,6 +70,8 @@ pub(crate) struct Sizing {
     pub(crate) bytes: u64,
     /// Bytes of inputs that may be held between two passes over a tensor.
     pub(crate) hold: u64,
+    /// Is a tensor that is read more than once begun only when there is room to hold it, if there can be?
+    pub(crate) waits_for_room: bool,
 }
 
 impl Sizing {
@@ -108,8 +112,12 @@ impl Sizing {
             };
             (workers * worker + parts * UPLOAD_PART + tensors_open(workers) * footprint.counts * 8) as u64
         };
-        // What is read more than once had better stay here.
-        let for_blocks = if footprint.passes > 1 { memory / 2 } else { memory };
+        // What is read more than once had better stay here, the more so the farther away it is.
+        let for_blocks = match (footprint.passes > 1, ends.local_inputs) {
+            (false, _) => memory,
+            (true, true) => memory / 2,
+            (true, false) => memory / 4,
+        };
         let for_blocks = for_blocks.max(bytes(1, 1)).min(memory);
         if bytes(1, 1) > memory {
             return Err(MergeError::Memory {
@@ -117,11 +125,18 @@ impl Sizing {
                 needed: bytes(1, 1),
             });
         }
-        // Workers first: a block larger than the smallest saves little, an idle core costs much.
-        let workers = (1..=workers)
-            .rev()
-            .find(|workers| bytes(*workers, 1) <= for_blocks)
-            .unwrap_or(1);
+        // Workers first: a block larger than the smallest saves little, an idle core costs much. But a request over a network
+        // is to be worth its round trip.
+        let least = if ends.local_inputs {
+            1
+        } else {
+            (REMOTE_REQUEST / widest / run).clamp(1, wanted)
+        };
+        let fit = |runs: usize| {
+            let mut counts = (1..=workers).rev();
+            counts.find(|workers| bytes(*workers, runs) <= for_blocks)
+        };
+        let workers = fit(least).or_else(|| fit(1)).unwrap_or(1);
         let runs = (1..=wanted)
             .rev()
             .find(|runs| bytes(workers, *runs) <= for_blocks)
@@ -133,6 +148,7 @@ impl Sizing {
             open: tensors_open(workers),
             bytes,
             hold: if footprint.passes > 1 { memory - bytes } else { 0 },
+            waits_for_room: !ends.local_inputs,
         })
     }
 }

@@ -70,8 +70,7 @@ impl Pass<'_> {
                 output.note(tensor, made);
             }
         };
-        let (open, hold) = (self.sizing.open, self.sizing.hold);
-        let queue = Queue::new(jobs, self.on_the_way, open, hold, &ledger, &made);
+        let queue = Queue::new(jobs, self.on_the_way, &self.sizing, &ledger, &made);
         let read = AtomicU64::new(0);
         let worker = || {
             let mut worker = Worker {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::block::Cut;
-use super::buffers::Ledger;
+use super::buffers::{Ledger, Sizing};
 use super::made::Made;
 use super::tally::{Share, Tally};
 use crate::error::{MergeError, Result};
@@ -25,6 +25,13 @@ pub(super) struct Job<'a> {
     /// Number of vectors of a Gram matrix, by [`Measure::Gram`]'s vectors.
     pub(super) vectors: fn(Measure, usize) -> usize,
     pub(super) inputs: usize,
+}
+
+impl Job<'_> {
+    /// Is it read more than once, so that holding it saves reading?
+    fn is_held(&self) -> bool {
+        self.rule.is_some_and(|rule| rule.passes() > 1)
+    }
 }
 
 /// A tensor in work: one step of it.
@@ -102,6 +109,7 @@ pub(super) struct Queue<'a> {
     on_the_way: Option<Measure>,
     most_open: usize,
     hold: u64,
+    waits_for_room: bool,
     ledger: &'a Ledger,
     /// Told of every tensor that is made.
     made: &'a (dyn Fn(usize, &Made) + Sync),
@@ -111,12 +119,11 @@ pub(super) struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    /// At most `most_open` tensors at a time; at most `hold` bytes of inputs are held between passes.
+    /// As many tensors at a time, and as many bytes of inputs held between passes, as `sizing` says.
     pub(super) fn new(
         jobs: Vec<Job<'a>>,
         on_the_way: Option<Measure>,
-        most_open: usize,
-        hold: u64,
+        sizing: &Sizing,
         ledger: &'a Ledger,
         made: &'a (dyn Fn(usize, &Made) + Sync),
     ) -> Queue<'a> {
@@ -131,8 +138,9 @@ impl<'a> Queue<'a> {
         Queue {
             jobs,
             on_the_way,
-            most_open: most_open.max(1),
-            hold,
+            most_open: sizing.open.max(1),
+            hold: sizing.hold,
+            waits_for_room: sizing.waits_for_room,
             ledger,
             made,
             pool: Arc::default(),
@@ -165,7 +173,10 @@ impl<'a> Queue<'a> {
                 slot.next += 1;
                 return Some(claim);
             }
-            if state.next_tensor < self.jobs.len() && state.open.len() < self.most_open {
+            if state.next_tensor < self.jobs.len()
+                && state.open.len() < self.most_open
+                && !self.wants_room(&state)
+            {
                 let tensor = state.next_tensor;
                 state.next_tensor += 1;
                 self.open(&mut state, tensor);
@@ -231,10 +242,17 @@ impl<'a> Queue<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Would the next tensor fit into memory between its passes, once others have left?
+    fn wants_room(&self, state: &State) -> bool {
+        let left = self.hold.saturating_sub(state.held);
+        let next = self.jobs.get(state.next_tensor);
+        self.waits_for_room
+            && next.is_some_and(|job| job.is_held() && left < job.bytes && job.bytes <= self.hold)
+    }
+
     fn open(&self, state: &mut State, tensor: usize) {
         let job = &self.jobs[tensor];
-        let is_held = job.rule.is_some_and(|rule| rule.passes() > 1)
-            && job.bytes <= self.hold.saturating_sub(state.held);
+        let is_held = job.is_held() && job.bytes <= self.hold.saturating_sub(state.held);
         let held = is_held.then(|| {
             state.held += job.bytes;
             self.ledger.add(job.bytes);
