@@ -350,6 +350,7 @@ fn dropped_elements_are_made_up_for() {
         let sum: f64 = found.iter().map(|x| f64::from(*x)).sum();
         // Five standard deviations of a share of Bernoulli draws; rescaling by 1/p adds at most a factor of √(1/p).
         let deviation = 5.0 * (density * (1.0 - density) / count as f64).sqrt();
+        eprintln!("| `{method}` | {parameters} | {kept:.4} | {:.4} |", sum / total);
         assert!(
             (kept - density).abs() < deviation,
             "{method} {parameters}: {kept} are kept"
