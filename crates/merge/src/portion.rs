@@ -60,6 +60,14 @@ impl MergePlan {
         for (_, source) in self.base.iter().chain(&self.inputs) {
             add(source.version().as_bytes());
         }
+        add(self.tokenizer.version().as_bytes());
+        add(&self.configuration);
+        // Which rows belong to which token.
+        add(self.tokenizers.as_bytes());
+        for (name, bytes) in &self.tokenizer_files {
+            add(name.as_bytes());
+            add(bytes);
+        }
         add(&[u8::from(self.measures_on_the_way())]);
         for shard in &self.layout.shards {
             add(shard.file.as_bytes());

@@ -13,11 +13,12 @@ use crate::method::{FirstPass, Measure, Of, OnlyMeasure, Rule, Statistics};
 use crate::plan::MergePlan;
 use crate::portion::Portion;
 use crate::record::{Execution, MergeRecord, MergeReport, RECORD_FILE};
+use crate::source::Source;
 use crate::statistics::GramTable;
-use crate::vocabulary::{TOKENIZER_FILES, is_hidden_by_template};
+use crate::vocabulary::{TOKENIZER_FILES, is_another_form, is_hidden_by_template};
 
 /// Version of what merging does with the same document and models; part of cache keys.
-pub const MERGE_VERSION: u32 = 1;
+pub const MERGE_VERSION: u32 = 2;
 
 /// Largest model card that is looked into.
 const MAX_CARD: u64 = 1 << 20;
@@ -89,8 +90,21 @@ impl MergePlan {
     /// [`MergeError::Occupied`] if `out` holds something else; [`MergeError::Cancelled`]; what reading and writing
     /// give. Nothing is visible as an artifact then.
     pub fn publish(&self, out: &Store, watch: &Watch<'_>) -> Result<Published> {
-        self.inspect(out)?;
-        let publication = Publication::resume(out, &self.key())?;
+        if let Some(artifact) = self.inspect(out)?.filter(|_| self.options.portion.of > 1) {
+            // The others were faster, and there is nothing left to make.
+            let record = self.record_of(&artifact, out)?;
+            let execution = Execution::default();
+            return Ok(Published::Whole(
+                artifact,
+                Box::new(MergeReport { record, execution }),
+            ));
+        }
+        // Beside an artifact nothing can be kept: a merge of models that are known by their headers only is made again and
+        // compared with what is there.
+        let publication = match Artifact::try_open(out)? {
+            Some(_) => Publication::begin(out),
+            None => Publication::resume(out, &self.key())?,
+        };
         let mut report = match self.write(&publication, watch)? {
             Written::Whole(report) => report,
             Written::Portion(progressed) => return Ok(Published::Waiting(progressed)),
@@ -119,16 +133,33 @@ impl MergePlan {
             .inputs
             .iter()
             .chain(&self.base)
-            .all(|(_, source)| source.is_known_by_content());
+            .all(|(_, source)| source.is_known_by_content())
+            && self.tokenizer.is_known_by_content();
         let Some(artifact) = self.inspect(out)?.filter(|_| is_known) else {
             return Ok(None);
         };
+        let record = self.record_of(&artifact, out)?;
+        Ok(Some((artifact, record)))
+    }
+
+    fn record_of(&self, artifact: &Artifact, out: &Store) -> Result<MergeRecord> {
         let text = artifact.read(RECORD_FILE)?;
-        let record = serde_json::from_slice(&text).map_err(|error| {
+        serde_json::from_slice(&text).map_err(|error| {
             let what = format!("an artifact with a broken {RECORD_FILE} ({error})");
             occupied(out, &what)
-        })?;
-        Ok(Some((artifact, record)))
+        })
+    }
+
+    /// Bytes of files of tensors that this process has yet to make at `out`.
+    ///
+    /// # Errors
+    /// What looking at the place gives.
+    pub fn bytes_to_make(&self, out: &Store) -> Result<u64> {
+        let finished = self.finished(&Publication::resume(out, &self.key())?)?;
+        let files = self.layout.shards.iter().zip(&finished).enumerate();
+        let mine =
+            files.filter(|(file, (_, finished))| self.options.portion.has(*file) && finished.is_none());
+        Ok(mine.map(|(_, (shard, _))| shard.len).sum())
     }
 
     /// The artifact at `out` if it claims to be of this merge, nothing if there is no artifact.
@@ -208,6 +239,13 @@ impl MergePlan {
         let finished = self.finished(publication)?;
         if publication.is_resumable() {
             let missing = finished.iter().filter(|finished| finished.is_none()).count();
+            if missing > 0 && self.options.portion.of == 1 {
+                // What was kept is gone: another merge was published here meanwhile.
+                return Err(occupied(
+                    publication.store(),
+                    "another artifact, published while this one was being made",
+                ));
+            }
             if missing > 0 {
                 return Ok(Written::Portion(Progressed {
                     finished: finished.len() - missing,
@@ -258,10 +296,24 @@ impl MergePlan {
 
     pub(crate) fn lineage(&self) -> Vec<Lineage> {
         let base = self.base.iter().map(|(_, source)| source.lineage("base"));
-        let models = self
-            .models()
-            .map(|(name, source)| source.lineage(&format!("models.{name}")));
-        base.chain(models).collect()
+        let is_base = |source: &Source| {
+            let base = self.base.as_ref();
+            base.is_some_and(|(_, base)| base.reference() == source.reference())
+        };
+        let merged: Vec<usize> = self.merged().collect();
+        let models = self.inputs.iter().enumerate();
+        let models = models.filter(|(input, (_, source))| merged.contains(input) || !is_base(source));
+        let models = models.map(|(_, (name, source))| source.lineage(&format!("models.{name}")));
+        let is_lender = |source: &&Source| {
+            !is_base(source)
+                && self
+                    .inputs
+                    .iter()
+                    .all(|(_, input)| input.reference() != source.reference())
+        };
+        let lender = Some(&self.tokenizer).filter(is_lender);
+        let lender = lender.map(|source| source.lineage("tokenizer"));
+        base.chain(models).chain(lender).collect()
     }
 
     fn spec_as_value(&self) -> Value {
@@ -369,8 +421,10 @@ impl MergePlan {
         for name in TOKENIZER_FILES {
             let changed = self.tokenizer_files.get(*name).cloned();
             let is_hidden = self.spec.chat_template.is_some() && is_hidden_by_template(name);
+            // Other forms of the tokenizer lack the tokens that were added.
+            let is_outdated = self.tokenizer_files.contains_key(TOKENIZER_FILES[0]) && is_another_form(name);
             let own = || {
-                if is_hidden {
+                if is_hidden || is_outdated {
                     Ok(None)
                 } else {
                     self.tokenizer.small_file(name)

@@ -143,6 +143,11 @@ fn mistakes_in_slices_and_tokenizers_have_places() {
         "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\nslices: [{sources: [{model: a, layer_range: [0, 1]}]}]\n",
         "merge_method: linear\nparameters: {weight: 1}\nmodules: {x: {models: [{model: a}]}, y: {}}\n",
         "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer_source: unoin\ntokenizer: {source: a}\n",
+        "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, 1]}], residual_weight: 0.5}]\n",
+        "merge_method: ties\nbase_model: b\nparameters: {weight: metagpt}\nmodels: [{model: a, parameters: {weight: 0.5}}]\n",
+        "merge_method: dare_ties\nbase_model: b\nparameters: {weight: 1, rescale: false, density: metagpt}\nmodels: [{model: a}]\n",
+        "name: x\nmerge_method: linear\nmodels: [{model: y}]\n---\nname: y\nmerge_method: linear\nmodels: [{model: x}]\n---\nmerge_method: linear\nmodels: [{model: x}]\n",
+        "name: x\nmerge_method: linear\nmodels: [{model: a}]\n---\nname: x\nmerge_method: linear\nmodels: [{model: a}]\n",
         "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\nchat_template: chatlm\ncompat: megekit\n",
         "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer:\n  pad_to_multiple_of: 0\n  tokens:\n    x: {source: {kind: zreo}}\n    y: {source: z}\n    z: {source: {kind: model_token, model: a}}\n    w: {force: 1}\n",
     ];

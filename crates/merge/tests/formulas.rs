@@ -394,3 +394,18 @@ fn della_prefers_the_large() {
         );
     }
 }
+
+/// A weight for some tensors is none for the others.
+#[test]
+fn a_weight_for_some_tensors_is_no_weight_for_the_others() {
+    let bench = Bench::new(&family(4, DType::F32, 1));
+    let yaml = "merge_method: linear\nmodels: [{model: base, parameters: {weight: [{filter: mlp, value: 1}]}}, {model: tuned-1}]\n";
+    let error = bench.merge(yaml, &options()).unwrap_err().to_string();
+    assert!(error.contains("add a case without a filter"), "{error}");
+    bench
+        .merge(
+            &yaml.replace("{filter: mlp, value: 1}", "{filter: mlp, value: 1}, {value: 2}"),
+            &options(),
+        )
+        .unwrap();
+}

@@ -82,6 +82,12 @@ fn documents([base, a, b, c]: [&str; 4]) -> Vec<String> {
             "epsilon: 0.02",
         ),
         document("model_stock", Some(base), &[plain(a), plain(b), plain(c)], ""),
+        document(
+            "model_stock",
+            Some(base),
+            &[plain(a), plain(b), plain(c)],
+            "filter_wise: true",
+        ),
         document("slerp", Some(base), &[plain(base), plain(c)], "t: 0.3"),
         document(
             "slerp",
@@ -169,6 +175,7 @@ fn row(yaml: &str, tied: bool) -> String {
         ("gamma:", "gamma"),
         ("epsilon:", "epsilon"),
         ("select_topk:", "select_topk"),
+        ("filter_wise: true", "filter_wise"),
         ("nuslerp_flatten: false", "by column"),
         ("nuslerp_row_wise: true", "by row"),
         ("vote: weighted", "vote: weighted"),

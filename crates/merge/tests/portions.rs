@@ -184,6 +184,7 @@ fn changed_models_are_not_mixed() {
     };
     let stopped = merge(&bench, DOCUMENTS[0], Portion::WHOLE, &out, &stop);
     assert!(matches!(stopped, Err(MergeError::Cancelled)));
+    assert_eq!(out.unfinished().unwrap().len(), 1, "something was kept");
     std::fs::remove_dir_all(bench.path("tuned-1")).unwrap();
     support::write(
         &bench.path("tuned-1"),

@@ -9,6 +9,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use support::mergekit::{llamas, merge, python, run};
 use support::{Bench, Model, Tensor, random, read};
+use tributary_merge::{MergeConfig, MergeOptions, Source, plan};
+use tributary_store::Store;
 use tributary_tensorfile::DType;
 
 const HIDDEN: usize = 16;
@@ -196,6 +198,79 @@ fn a_union_is_a_whole_tokenizer() {
         json("tokenizer_config.json")["chat_template"],
         "{{ 1 }}",
         "two of three have it"
+    );
+}
+
+/// Special tokens are those of the model whose tokenizer is taken; other forms of it would lack what is added.
+#[test]
+fn special_tokens_are_the_tokenizers() {
+    let bench = bench();
+    for (index, number) in [(0, 6), (1, 7), (2, 5)] {
+        let file = bench.path(&Bench::name(index)).join("config.json");
+        let mut configuration: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        configuration["bos_token_id"] = json!(number);
+        std::fs::write(&file, configuration.to_string()).unwrap();
+    }
+    std::fs::write(bench.path("base").join("vocab.json"), "{}").unwrap();
+    let documents = documents(&bench);
+    let special = |yaml: &str, name: &str| {
+        let out = bench.path(name);
+        merge(yaml, &out);
+        let configuration: Value =
+            serde_json::from_slice(&std::fs::read(out.join("config.json")).unwrap()).unwrap();
+        (
+            configuration["bos_token_id"].as_u64().unwrap(),
+            out.join("vocab.json").exists(),
+        )
+    };
+    assert_eq!(special(&documents[0], "special-union"), (6, false), "the base's");
+    assert_eq!(
+        special(&documents[1], "special-base"),
+        (6, true),
+        "nothing is added"
+    );
+    assert_eq!(
+        special(&documents[2], "special-other"),
+        (5, false),
+        "the other model's"
+    );
+}
+
+/// A token without a row in the embedding is found before anything is read.
+#[test]
+fn rows_that_are_not_there_are_refused() {
+    let bench = bench();
+    let file = bench.path("tuned-1").join("config.json");
+    let mut configuration: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    configuration["vocab_size"] = json!(100);
+    std::fs::write(&file, configuration.to_string()).unwrap();
+    let mut tokenizer = tokenizer(1);
+    tokenizer["added_tokens"][2]["id"] = json!(50);
+    std::fs::write(
+        bench.path("tuned-1").join("tokenizer.json"),
+        tokenizer.to_string(),
+    )
+    .unwrap();
+    let config = MergeConfig::parse(&documents(&bench)[0], "merge.yml").unwrap();
+    let mut references: Vec<&str> = config
+        .spec
+        .references()
+        .into_iter()
+        .map(|(_, reference)| reference)
+        .collect();
+    references.sort_unstable();
+    references.dedup();
+    let sources: Vec<Source> = references
+        .into_iter()
+        .map(|reference| Source::open(reference, &Store::open(reference).unwrap()).unwrap())
+        .collect();
+    let error = plan(&config.spec, &sources, &MergeOptions::default())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("has fewer rows than its tokenizer has tokens (row 50 is needed)"),
+        "{error}"
     );
 }
 

@@ -232,3 +232,71 @@ fn an_interrupted_merge_leaves_nothing() {
     }
     json(&workplace.trib(&["merge", "merge.yml", "out", "--json"]));
 }
+
+/// Several documents in one file: named results are models of others, made first and gone at the end.
+#[test]
+fn named_documents_are_models_of_others() {
+    let workplace = Workplace::new();
+    workplace.file(
+        "merge.yml",
+        "merge_method: linear\nmodels: [{model: middle}, {model: base}]\nparameters: {weight: 1}\n---\nname: middle\nmerge_method: \
+         slerp\nbase_model: one\nmodels: [{model: one}, {model: two}]\nparameters: {t: 0.5}\n",
+    );
+    let plan = json(&workplace.trib(&["merge", "merge.yml", "out", "--plan", "--json"]))["plan"].clone();
+    assert_eq!(plan["models"][0], "middle");
+    assert!(!workplace.path("out.intermediate").exists());
+    let made = json(&workplace.trib(&["merge", "merge.yml", "out", "--json", "--shard-size", "100KB"]));
+    assert_eq!(made["record"]["models"][0]["name"], "middle");
+    assert!(
+        !workplace.path("out.intermediate").exists(),
+        "what was between is gone"
+    );
+    json(&workplace.trib(&[
+        "merge",
+        "merge.yml",
+        "kept",
+        "--json",
+        "--intermediate-dir",
+        "between",
+    ]));
+    assert!(workplace.path("between/middle/tributary.json").exists());
+    // By hand, the same.
+    workplace.file(
+        "last.yml",
+        "merge_method: linear\nmodels: [{model: between/middle}, {model: base}]\nparameters: {weight: 1}\n",
+    );
+    json(&workplace.trib(&["merge", "last.yml", "by-hand", "--json"]));
+    let file = |name: &str| std::fs::read(workplace.path(name).join("model.safetensors")).unwrap();
+    assert!(file("kept") == file("by-hand"));
+}
+
+/// What a process of several says, whoever comes last, and when all is done.
+#[test]
+fn processes_share_a_merge() {
+    let workplace = Workplace::new();
+    workplace.file("merge.yml", METAGPT);
+    let shard = |which: &str| {
+        json(&workplace.trib(&[
+            "merge",
+            "merge.yml",
+            "out",
+            "--json",
+            "--shard-size",
+            "100KB",
+            "--wait",
+            "0",
+            "--shard",
+            which,
+        ]))
+    };
+    let first = shard("2/2");
+    assert!(
+        first["finished"].as_u64().unwrap() < first["files"].as_u64().unwrap(),
+        "{first}"
+    );
+    let last = shard("1/2");
+    assert!(last["digest"].is_string(), "{last}");
+    assert_eq!(shard("2/2")["digest"], last["digest"], "who comes late finds it");
+    let whole = json(&workplace.trib(&["merge", "merge.yml", "whole", "--json", "--shard-size", "100KB"]));
+    assert_eq!(whole["digest"], last["digest"]);
+}

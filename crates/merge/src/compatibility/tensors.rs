@@ -17,6 +17,8 @@ const TOKEN_PARTS: &[&str] = &[
     "embed_in",
     "tok_embeddings",
     "embed",
+    "output",
+    "output_layer",
 ];
 /// Floating-point tensors that are no weights: recomputed by whoever loads the model.
 const BUFFERS: &[&str] = &[
@@ -106,7 +108,7 @@ pub(crate) fn match_tensors(
             shape: first.info.shape.clone(),
             dtype: first.stored,
             role: Role::Copy,
-            inputs: vec![(owner, first.info.clone())],
+            inputs: vec![(owner, as_stored(first))],
             is_aligned: false,
         };
         let is_buffer = |tensor: &TensorView| {
@@ -120,7 +122,8 @@ pub(crate) fn match_tensors(
             tensor.info.shape.len() == first.info.shape.len()
                 && tensor.info.shape.get(1..) == first.info.shape.get(1..)
         };
-        let has_tokens = has_a_row_a_token(name) && row.iter().flatten().all(|tensor| all_but_rows(tensor));
+        let has_tokens = has_a_row_a_token(name, &first.info.shape)
+            && row.iter().flatten().all(|tensor| all_but_rows(tensor));
         let subject = format!("tensor {name}");
         if row.iter().flatten().any(|tensor| !tensor.stored.is_float()) {
             let found = of(|tensor| tensor.stored.name().to_string());
@@ -162,9 +165,21 @@ fn infos(row: &[Option<&TensorView>]) -> Vec<(usize, TensorInfo)> {
         .collect()
 }
 
-/// Is the tensor of this name an embedding of tokens, or a head that gives one number a token?
-fn has_a_row_a_token(name: &str) -> bool {
-    name.split('.').any(|part| TOKEN_PARTS.contains(&part))
+/// The tensor as it lies in its file.
+fn as_stored(tensor: &TensorView) -> TensorInfo {
+    let mut info = tensor.info.clone();
+    info.dtype = tensor.stored;
+    info.bytes = (info.shape.iter().product::<usize>() * tensor.stored.size()) as u64;
+    info
+}
+
+/// Is it the weight or bias of an embedding of tokens, or of a head that gives one number a token?
+fn has_a_row_a_token(name: &str, shape: &[usize]) -> bool {
+    let Some((module, "weight" | "bias")) = name.rsplit_once('.') else {
+        return false;
+    };
+    let last = module.rsplit('.').next().unwrap_or(module);
+    TOKEN_PARTS.contains(&last) && crate::method::layer_of(name).is_none() && !shape.is_empty()
 }
 
 fn is_whole_number(dtype: DType) -> bool {

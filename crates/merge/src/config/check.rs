@@ -11,6 +11,9 @@ use crate::vocabulary::{AUTO_TEMPLATE, template_names};
 /// Parameters that change nothing here: mergekit's old files carry them, and masks are never kept in memory.
 const WITHOUT_EFFECT: &[&str] = &["int8_mask"];
 
+/// Largest multiple that rows are padded to.
+const MAX_MULTIPLE: usize = 1 << 16;
+
 pub(crate) fn check(spec: &MergeSpec) -> Vec<Problem> {
     let mut problems = Vec::new();
     check_lists(spec, &mut problems);
@@ -87,6 +90,14 @@ fn check_tokenizer(spec: &MergeSpec, problems: &mut Vec<Problem>) {
     if spec.tokenizer.is_some() && spec.tokenizer_source.is_some() {
         let message = "\"tokenizer\" and \"tokenizer_source\" are two ways to say the same: one is needed";
         problems.push(Problem::key("tokenizer_source", message));
+    }
+    let multiple = spec
+        .tokenizer
+        .as_ref()
+        .and_then(|tokenizer| tokenizer.pad_to_multiple_of);
+    if multiple.is_some_and(|multiple| !(1..=MAX_MULTIPLE).contains(&multiple)) {
+        let message = format!("a number of rows from 1 to {MAX_MULTIPLE} expected");
+        problems.push(Problem::value("tokenizer.pad_to_multiple_of", message));
     }
     let groups = groups(spec);
     let members = groups
@@ -229,6 +240,13 @@ fn check_base(group: &Group<'_>, method: &dyn Method, problems: &mut Vec<Problem
 
 /// As many layers of each source?
 fn check_lengths(group: &Group<'_>, problems: &mut Vec<Problem>) {
+    for member in &group.members {
+        if let Some((first, end)) = member.layers.filter(|(first, end)| first >= end) {
+            let message =
+                format!("there is no layer in [{first}, {end}]: the second is the one after the last");
+            problems.push(Problem::value(format!("{}.layer_range", member.path), message));
+        }
+    }
     let length = |member: &Member<'_>| member.layers.map(|(first, end)| end.saturating_sub(first));
     let Some(first) = group.members.first().and_then(length) else {
         return;
@@ -275,6 +293,24 @@ fn check_given(group: &Group<'_>, member: &Member<'_>, method: &dyn Method, prob
     }
     for parameter in method.parameters() {
         let mut given = std::iter::once(&member.parameters).chain(&group.parameters);
+        let word = group
+            .parameters
+            .iter()
+            .find_map(|level| level.get(parameter.name));
+        let is_word = word
+            .and_then(|value| value.uniform())
+            .is_some_and(|scalar| matches!(scalar, Scalar::Word(_)));
+        if matches!(parameter.kind, Kind::NumberOr(_))
+            && is_word
+            && member.parameters.contains_key(parameter.name)
+        {
+            let path = format!("{}.parameters.{}", member.path, parameter.name);
+            let message = format!(
+                "{:?} of all models is measured, so no model has one of its own",
+                parameter.name
+            );
+            problems.push(Problem::key(path, message));
+        }
         let is_missing = parameter.scope == Scope::Model
             && parameter.default.is_none()
             && !given.any(|parameters| parameters.contains_key(parameter.name));
@@ -349,6 +385,8 @@ fn check_kind(parameter: &Parameter, scalar: &Scalar, path: &str, for_all: bool)
     };
     match (parameter.kind, scalar) {
         (Kind::Number | Kind::NumberOr(_), Scalar::Number(_)) | (Kind::Flag, Scalar::Flag(_)) => None,
+        // mergekit's way to say it.
+        (Kind::Word(_), Scalar::Flag(_)) if parameter.name == Parameter::RESCALE.name => None,
         (Kind::Word(words), Scalar::Word(word)) if words.contains(&word.as_str()) => None,
         (Kind::NumberOr(words), Scalar::Word(word)) if words.contains(&word.as_str()) => {
             let message = format!("{word:?} weighs all models together");

@@ -203,12 +203,6 @@ impl Decoder {
             return None;
         };
         let (first, end) = (self.count(first, path)?, self.count(end, path)?);
-        if first >= end {
-            let message =
-                format!("there is no layer in [{first}, {end}]: the second is the one after the last");
-            self.problems.push(Problem::value(path, message).at(node.place));
-            return None;
-        }
         Some((first, end))
     }
 
@@ -241,10 +235,7 @@ impl Decoder {
                 "source" => tokenizer.source = self.optional_text(node, &path),
                 "tokens" => tokenizer.tokens = self.tokens(node, &path),
                 _ if matches!(node.value, Value::Null) => {}
-                _ => match self.count(node, &path) {
-                    Some(0) => self.expected("a number from 1", node, &path),
-                    multiple => tokenizer.pad_to_multiple_of = multiple,
-                },
+                _ => tokenizer.pad_to_multiple_of = self.count(node, &path),
             }
         }
         Some(tokenizer)

@@ -157,9 +157,11 @@ fn in_order(documents: Vec<MergeConfig>) -> Result<Vec<MergeConfig>, Vec<Problem
     let mut ordered: Vec<MergeConfig> = Vec::new();
     while !waiting.is_empty() {
         let is_waiting = |name: &str, waiting: &[MergeConfig]| {
+            // Of a model with an adapter, the model.
+            let model = name.split_once('+').map_or(name, |(model, _)| model);
             waiting
                 .iter()
-                .any(|document| document.spec.name.as_deref() == Some(name))
+                .any(|document| [Some(name), Some(model)].contains(&document.spec.name.as_deref()))
         };
         let ready = waiting.iter().position(|document| {
             let mut references = document.spec.references().into_iter();

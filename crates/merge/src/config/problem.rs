@@ -84,7 +84,13 @@ pub struct Problems {
 impl Problems {
     pub(crate) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Problems {
         for problem in &mut problems {
-            problem.message = tributary_tensorfile::printable(&problem.message);
+            // Several lines are ours; what stands in them may be anybody's.
+            let lines: Vec<String> = problem
+                .message
+                .lines()
+                .map(tributary_tensorfile::printable)
+                .collect();
+            problem.message = lines.join("\n");
         }
         problems.sort_by_key(|problem| problem.place.map_or((0, 0), |place| (place.line, place.column)));
         let all: Vec<&str> = text.lines().collect();

@@ -112,12 +112,8 @@ impl Sizing {
             };
             (workers * worker + parts * UPLOAD_PART + tensors_open(workers) * footprint.counts * 8) as u64
         };
-        // What is read more than once had better stay here, the more so the farther away it is.
-        let for_blocks = match (footprint.passes > 1, ends.local_inputs) {
-            (false, _) => memory,
-            (true, true) => memory / 2,
-            (true, false) => memory / 4,
-        };
+        // What is read more than once had better stay here.
+        let for_blocks = if footprint.passes > 1 { memory / 2 } else { memory };
         let for_blocks = for_blocks.max(bytes(1, 1)).min(memory);
         if bytes(1, 1) > memory {
             return Err(MergeError::Memory {

@@ -1,6 +1,7 @@
 //! One pass over the tensors of a merge: every tensor measured and made as its rule says.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use tributary_tensorfile::{DType, from_f32, to_f32};
@@ -46,6 +47,21 @@ pub(crate) struct Moved {
     pub(crate) made: Vec<Made>,
 }
 
+/// Fails the block of a worker that panics.
+struct Abandoned<'a, 'q> {
+    queue: &'a Queue<'q>,
+    claim: &'a Claim,
+}
+
+impl Drop for Abandoned<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let error = MergeError::Internal("a thread of the merge panicked".to_string());
+            self.queue.fail(self.claim, error);
+        }
+    }
+}
+
 /// How many vectors a Gram matrix is of, given the number of inputs.
 fn vectors(measure: Measure, inputs: usize) -> usize {
     match measure {
@@ -65,10 +81,21 @@ impl Pass<'_> {
             .zip(self.rules)
             .map(|(work, rule)| self.job(work, rule))
             .collect();
+        // Shards whose last tensor is made, to be ended when the queue is not held.
+        let whole: Mutex<Vec<usize>> = Mutex::default();
         let made = |tensor, made: &Made| {
-            if let Some(output) = self.output {
-                output.note(tensor, made);
-            }
+            let shard = self.output.and_then(|output| output.note(tensor, made));
+            whole.lock().unwrap_or_else(PoisonError::into_inner).extend(shard);
+        };
+        let end_whole = || {
+            let shards = std::mem::take(&mut *whole.lock().unwrap_or_else(PoisonError::into_inner));
+            let output = self
+                .output
+                .into_iter()
+                .flat_map(|output| shards.iter().map(move |shard| (output, *shard)));
+            output
+                .map(|(output, shard)| output.end_shard(shard))
+                .collect::<Result<()>>()
         };
         let queue = Queue::new(jobs, self.on_the_way, &self.sizing, &ledger, &made);
         let read = AtomicU64::new(0);
@@ -80,6 +107,11 @@ impl Pass<'_> {
                 read: &read,
             };
             while let Some(claim) = queue.claim() {
+                // Nobody may wait for a block whose worker is gone.
+                let _abandoned = Abandoned {
+                    queue: &queue,
+                    claim: &claim,
+                };
                 let done = if self.cancel.load(Ordering::Relaxed) {
                     Err(MergeError::Cancelled)
                 } else {
@@ -89,6 +121,9 @@ impl Pass<'_> {
                     Ok(share) => queue.done(&claim, share, &worker.scratch.counts),
                     Err(error) => queue.fail(&claim, error),
                 }
+                if let Err(error) = end_whole() {
+                    queue.fail(&claim, error);
+                }
             }
         };
         thread::scope(|scope| {
@@ -97,8 +132,11 @@ impl Pass<'_> {
             }
             worker();
         });
+        let made = queue.finish()?;
+        // Those of nothing but empty tensors.
+        end_whole()?;
         Ok(Moved {
-            made: queue.finish()?,
+            made,
             read: read.into_inner(),
             peak_buffers: ledger.peak(),
         })

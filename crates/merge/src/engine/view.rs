@@ -9,6 +9,8 @@ use crate::error::{MergeError, Result};
 use crate::source::Source;
 use crate::vocabulary::{RowMap, Rows, Run};
 
+/// Elements that are read together where every row is needed.
+const STRETCH: usize = 1 << 18;
 /// Elements of a computed row that are averaged together.
 const PIECE: usize = 4096;
 
@@ -147,8 +149,15 @@ impl View<'_> {
             rows += run.rows.len();
             match &run.from {
                 Rows::Of { member, first } => {
-                    for row in *first..first + run.rows.len() {
-                        read += self.add_rows(&[(*member, row)], width, 0, &mut sum)?;
+                    // Many rows a read: each may be a request over a network.
+                    let stretch = (STRETCH / width).max(1);
+                    for start in (0..run.rows.len()).step_by(stretch) {
+                        let count = stretch.min(run.rows.len() - start);
+                        let mut stretch = vec![0.0f64; count * width];
+                        read += self.add_rows(&[(*member, first + start)], width, 0, &mut stretch)?;
+                        for row in stretch.chunks_exact(width) {
+                            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                        }
                     }
                 }
                 Rows::Mean(of) => {

@@ -11,7 +11,7 @@ use super::configuration::Configuration;
 use super::fault::AdapterFault;
 use super::names::{Part, is_embedding, is_head, parse};
 use crate::error::{MergeError, Result};
-use crate::source::{Identity, header_digest, is_transient, read_small, refusal};
+use crate::source::{Identity, header_digest, is_transient, read_small, refusal, version};
 
 pub(crate) const CONFIGURATION_FILE: &str = "adapter_config.json";
 pub(crate) const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -31,6 +31,7 @@ struct Inner {
     checkpoint: Checkpoint,
     identity: Identity,
     is_local: bool,
+    version: String,
 }
 
 /// What becomes of one tensor of the base.
@@ -107,6 +108,7 @@ impl Adapter {
         let inner = Inner {
             reference: reference.to_string(),
             configuration,
+            version: version(reference, store, &checkpoint)?,
             checkpoint,
             identity,
             is_local: store.local_path().is_some(),
@@ -119,6 +121,11 @@ impl Adapter {
     /// What messages call it.
     pub fn reference(&self) -> &str {
         &self.inner.reference
+    }
+
+    /// As of a [`crate::Source`].
+    pub(crate) fn version(&self) -> &str {
+        &self.inner.version
     }
 
     /// Digest that names it: as of a [`crate::Source`].

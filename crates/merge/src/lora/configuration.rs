@@ -27,6 +27,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("lora_bias", "it adds to biases"),
 ];
 
+/// Beginnings of an adapter that take something out of the base's weights.
+const CHANGE_THE_BASE: &[&str] = &["pissa", "olora", "corda", "loftq"];
+
 /// What decides the products of an adapter.
 #[derive(Debug)]
 pub(crate) struct Configuration {
@@ -56,6 +59,20 @@ impl Configuration {
         }
         if let Some((field, why)) = REFUSED.iter().find(|(field, _)| is_set(fields.get(*field))) {
             return Err(AdapterFault::Feature { field, why });
+        }
+        // These leave another base behind than the one that the adapter names.
+        let started = fields
+            .get("init_lora_weights")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if CHANGE_THE_BASE
+            .iter()
+            .any(|method| started.to_lowercase().starts_with(method))
+        {
+            return Err(AdapterFault::Feature {
+                field: "init_lora_weights",
+                why: "it was begun by a method that changes the base; convert it with PEFT first",
+            });
         }
         let number = |field: &str| {
             let value = fields.get(field).and_then(Value::as_f64);

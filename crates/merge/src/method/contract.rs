@@ -136,7 +136,7 @@ impl Parameter {
         summary: "whether weights count when the models elect a sign (mergekit: weighted)",
     };
     /// See [`Rescale`].
-    pub(super) const RESCALE: Parameter = Parameter {
+    pub(crate) const RESCALE: Parameter = Parameter {
         name: "rescale",
         scope: Scope::Merge,
         kind: Kind::Word(Rescale::WORDS),

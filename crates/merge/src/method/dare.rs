@@ -70,7 +70,7 @@ impl Method for Dare {
         settings: &Settings<'_>,
         statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
-        let seed = settings.number("seed")? as u64;
+        let seed = settings.count("seed")?;
         let densities = settings.model_shares("density", tensor)?;
         let masks = densities.iter().enumerate().map(|(model, density)| Mask {
             draw: Draw::new(seed, model, &tensor.name),

@@ -80,7 +80,7 @@ impl Method for Della {
         settings: &Settings<'_>,
         statistics: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
-        let seed = settings.number("seed")? as u64;
+        let seed = settings.count("seed")?;
         let densities = settings.model_shares("density", tensor)?;
         let epsilons = settings.model_shares("epsilon", tensor)?;
         let mut masks = Vec::new();

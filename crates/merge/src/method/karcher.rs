@@ -49,7 +49,7 @@ impl Method for Karcher {
         settings: &Settings<'_>,
         _: &Statistics,
     ) -> Result<Box<dyn Rule>, String> {
-        let (steps, tolerance) = (settings.number("max_iter")? as usize, settings.number("tol")?);
+        let (steps, tolerance) = (settings.count("max_iter")? as usize, settings.number("tol")?);
         Ok(Box::new(MeasuredSum {
             of: Of::Models,
             coefficients: move |gram: &Gram| Ok((0.0, coefficients(gram, steps, tolerance))),

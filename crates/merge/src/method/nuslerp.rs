@@ -38,7 +38,10 @@ impl Method for NuSlerp {
 
     fn parameters(&self) -> &'static [Parameter] {
         &[
-            Parameter::WEIGHT,
+            Parameter {
+                kind: Kind::Number,
+                ..Parameter::WEIGHT
+            },
             Parameter {
                 name: "nuslerp_flatten",
                 scope: Scope::Merge,

@@ -80,10 +80,10 @@ impl<'a> Settings<'a> {
             .into_iter()
             .chain(self.written(name))
             .find_map(|value| value.at(&tensor.name, tensor.depth));
-        match found
-            .map(|scalar| scalar.into_owned())
-            .or_else(|| self.default(name))
-        {
+        // A weight that is written for some tensors is meant for these: no default takes its place elsewhere.
+        let is_partial = name == "weight" && (own.is_some() || self.written(name).next().is_some());
+        let default = || self.default(name).filter(|_| !is_partial);
+        match found.map(|scalar| scalar.into_owned()).or_else(default) {
             Some(Scalar::Number(number)) => Ok(number),
             Some(_) => Err(format!("{name:?} is not a number")),
             None => Err(format!(
@@ -180,6 +180,15 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// A whole number of the whole merge, from 0.
+    pub fn count(&self, name: &str) -> Result<u64, String> {
+        let number = self.number(name)?;
+        if number.fract() != 0.0 || !(0.0..=9_007_199_254_740_992.0).contains(&number) {
+            return Err(format!("{name:?} is {number}, not a whole number from 0"));
+        }
+        Ok(number as u64)
+    }
+
     /// A flag of the whole merge.
     pub fn flag(&self, name: &str) -> Result<bool, String> {
         match self.merge_wide(name) {
@@ -190,8 +199,15 @@ impl<'a> Settings<'a> {
 
     /// A word of the whole merge: the one in the method's list.
     pub fn word(&self, name: &str) -> Option<&'static str> {
-        let Some(Scalar::Word(word)) = self.merge_wide(name) else {
-            return None;
+        let word = match self.merge_wide(name)? {
+            Scalar::Word(word) => word,
+            // `rescale: false` is mergekit's; true is the default.
+            Scalar::Flag(false) => "none".to_string(),
+            Scalar::Flag(true) => match self.default(name)? {
+                Scalar::Word(word) => word,
+                _ => return None,
+            },
+            Scalar::Number(_) => return None,
         };
         let parameter = self
             .method

@@ -41,7 +41,7 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
     }
     let owner = match spec.tokenizer_wanted() {
         None | Some("base" | "union") => lead.clone(),
-        Some(reference) => (reference.to_string(), find(sources, reference)?),
+        Some(reference) => (tributary_store::mask(reference), find(sources, reference)?),
     };
     let alignment = match spec.tokenizer_wanted() {
         None => None,
@@ -85,6 +85,12 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         set_vocabulary(&mut fields, rows, owner.1.configuration());
     }
     let configuration = configuration(fields, spec.output_type(), &tensors);
+    if tensors.is_empty() {
+        return Err(MergeError::Model {
+            model: lead.0,
+            reason: "it has no tensors that could be merged".to_string(),
+        });
+    }
     let footprint = footprint(&tensors);
     let mut plan = MergePlan {
         spec: spec.clone(),
@@ -93,6 +99,10 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         base,
         inputs,
         parts,
+        tokenizers: alignment
+            .as_ref()
+            .map(|alignment| alignment.digest.clone())
+            .unwrap_or_default(),
         tokenizer: owner.1,
         tokenizer_files,
         tensors,
@@ -100,6 +110,7 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
         configuration,
         footprint,
         warnings,
+        hints: Vec::new(),
         bytes_to_read: 0,
     };
     if plan.first_pass() != FirstPass::None && !plan.is_uniform() {
@@ -111,7 +122,7 @@ pub fn plan(spec: &MergeSpec, sources: &[Source], options: &MergeOptions) -> Res
     }
     let (files, portion) = (plan.layout.shards.len(), options.portion);
     if files < portion.of {
-        plan.warnings.push(format!(
+        plan.hints.push(format!(
             "there are {files} file(s) for {} processes: smaller files (--shard-size) give each of them one",
             portion.of
         ));

@@ -9,7 +9,8 @@ use tributary_tensorfile::DType;
 use super::layers::{Stretch, stretches, views};
 use super::parts::{Part, PartMember};
 use crate::compatibility::{
-    Incompatibilities, Matched, Role, TensorView, compare_configurations, is_tied, match_tensors,
+    Incompatibilities, Incompatibility, Matched, Role, TensorView, compare_configurations, is_tied,
+    match_tensors,
 };
 use crate::config::{Parameters, Problems};
 use crate::engine::WorkInput;
@@ -109,6 +110,13 @@ pub(super) fn fit_together(
         Some(alignment) => maps(alignment, parts)?,
         None => BTreeMap::new(),
     };
+    let lacking: Vec<Incompatibility> = matched
+        .iter()
+        .filter_map(|(number, tensor)| lacks_rows(tensor, *number, &maps))
+        .collect();
+    if !lacking.is_empty() {
+        return Err(MergeError::Incompatible(Incompatibilities(lacking)));
+    }
     let fitted = |(number, tensor): (usize, Matched)| Fitted {
         inputs: inputs_of(&tensor, &parts[number], number, &maps, rows.unwrap_or(0)),
         name: tensor.name,
@@ -119,6 +127,42 @@ pub(super) fn fit_together(
         part: number,
     };
     Ok(matched.into_iter().map(fitted).collect())
+}
+
+/// A row that a token needs and a tensor has not.
+fn lacks_rows(
+    tensor: &Matched,
+    part: usize,
+    maps: &BTreeMap<(usize, usize), RowMap>,
+) -> Option<Incompatibility> {
+    let rows_of = |member: usize| {
+        let input = tensor.inputs.iter().find(|(other, _)| *other == member);
+        input
+            .and_then(|(_, info)| info.shape.first().copied())
+            .unwrap_or(0)
+    };
+    let ends = |run: &crate::vocabulary::Run| match &run.from {
+        Rows::Of { member, first } => vec![(*member, first + run.rows.len())],
+        Rows::Mean(of) => of.iter().map(|(member, row)| (*member, row + 1)).collect(),
+        Rows::Zero | Rows::Padding => Vec::new(),
+    };
+    let of_tensor = maps
+        .iter()
+        .filter(|((number, _), _)| tensor.is_aligned && *number == part);
+    let runs = of_tensor.flat_map(|(_, map)| map.runs());
+    let (member, end) = runs
+        .flat_map(ends)
+        .find(|(member, end)| *end > rows_of(*member))?;
+    let found = [(
+        format!("model {}", member + 1),
+        format!("{} rows", rows_of(member)),
+    )];
+    let subject = format!("tensor {}", tensor.name);
+    let message = format!(
+        "has fewer rows than its tokenizer has tokens (row {} is needed)",
+        end - 1
+    );
+    Some(Incompatibility::new(subject, message, found))
 }
 
 /// Each model once, however often it is listed.

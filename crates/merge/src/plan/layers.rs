@@ -13,6 +13,9 @@ use crate::source::{Source, SourceTensor};
 /// Words in the names of tensors that stand before the first layer.
 const BEFORE_LAYERS: &[&str] = &["emb", "wte", "wpe"];
 
+/// Heads, whatever words are in their names.
+const HEADS: &[&str] = &["lm_head", "embed_out", "output", "output_layer"];
+
 /// The layers of the result that one part makes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stretch {
@@ -84,7 +87,8 @@ pub(super) fn views(source: &Source, taken: Option<(usize, usize)>, stretch: &St
 /// What the result calls a tensor of a model whose layers `taken` make this stretch; `None` if it is not part of it.
 fn name_in_result(name: &str, (first, end): (usize, usize), stretch: &Stretch) -> Option<String> {
     let Some((layer, stop)) = layer_of(name) else {
-        let is_before = BEFORE_LAYERS.iter().any(|word| name.contains(word));
+        let is_head = name.split('.').any(|part| HEADS.contains(&part));
+        let is_before = !is_head && BEFORE_LAYERS.iter().any(|word| name.contains(word));
         let is_taken = if is_before {
             stretch.is_first
         } else {
@@ -170,5 +174,6 @@ mod tests {
         assert_eq!(name("model.embed_tokens.weight", &last), None);
         assert_eq!(name("lm_head.weight", &last).unwrap(), "lm_head.weight");
         assert_eq!(name("model.norm.weight", &first), None);
+        assert_eq!(name("embed_out.weight", &first), None);
     }
 }

@@ -29,11 +29,15 @@ pub struct MergePlan {
     /// The model whose tokenizer goes along, and the files of it that are changed.
     pub(crate) tokenizer: Source,
     pub(crate) tokenizer_files: BTreeMap<String, Vec<u8>>,
+    /// Digest of every tokenizer that decides which rows are merged; empty where rows are merged by number.
+    pub(crate) tokenizers: String,
     pub(crate) tensors: Vec<Work>,
     pub(crate) layout: ModelLayout,
     pub(crate) configuration: Vec<u8>,
     pub(crate) footprint: Footprint,
     pub(crate) warnings: Vec<String>,
+    /// As warnings, but about this run and not about the result.
+    pub(super) hints: Vec<String>,
     pub(super) bytes_to_read: u64,
 }
 
@@ -56,7 +60,7 @@ impl MergePlan {
             memory: sizing.map_or(0, |sizing| sizing.bytes + sizing.hold),
             workers: sizing.map_or(0, |sizing| sizing.workers),
             block_elements: sizing.map_or(0, |sizing| sizing.block),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.iter().chain(&self.hints).cloned().collect(),
         }
     }
 
@@ -109,9 +113,12 @@ impl MergePlan {
     }
 
     pub(crate) fn first_pass(&self) -> FirstPass {
-        self.parts.first().map_or(FirstPass::None, |part| {
-            self.method.first_pass(&self.settings(part))
-        })
+        let asked = self
+            .parts
+            .iter()
+            .map(|part| self.method.first_pass(&self.settings(part)));
+        let mut asked = asked.filter(|pass| *pass != FirstPass::None);
+        asked.next().unwrap_or(FirstPass::None)
     }
 
     pub(crate) fn parameter_count(&self) -> u64 {
@@ -179,9 +186,20 @@ impl MergePlan {
         }
     }
 
+    /// Is every tensor of every model merged with the document's base as it is, so that a distance of whole models says
+    /// something?
+    fn merges_whole_models(&self) -> bool {
+        let is_whole =
+            |part: &Part| part.has_base && part.members.iter().all(|member| member.layers.is_none());
+        self.tokenizers.is_empty() && self.parts.iter().all(is_whole)
+    }
+
     /// ‖τ‖² of each model as its manifest records it: fact `distance_squared`, `{"from": digest of the base's
     /// manifest, "value": number}`. `None` for a model that records none, or one from another base.
     pub(crate) fn noted_norms(&self) -> Vec<Option<f64>> {
+        if !self.merges_whole_models() {
+            return vec![None; self.models().count()];
+        }
         let base = self.base.as_ref().map(|(_, source)| source.digest());
         let noted = |(_, source): &(String, Source)| {
             let fact = source.facts().get("distance_squared")?;

@@ -4,5 +4,5 @@ mod model;
 mod reference;
 
 pub use model::{Identity, Source, SourceTensor};
-pub(crate) use model::{header_digest, is_transient, read_range, read_small, refusal};
+pub(crate) use model::{header_digest, is_transient, read_range, read_small, refusal, version};
 pub use reference::split_adapter;

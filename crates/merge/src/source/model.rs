@@ -132,6 +132,7 @@ impl Source {
             facts: Map::new(),
         };
         inner.is_local = inner.is_local && adapter.is_local();
+        inner.version.push_str(adapter.version());
         inner.adapted = Some(Arc::new(adapted));
         Ok(Source {
             inner: Arc::new(inner),
@@ -144,13 +145,17 @@ impl Source {
             reason,
         };
         if let Some(path) = store.local_path().filter(|path| !path.exists()) {
-            return Err(broken(format!("there is no {}", path.display())));
+            return Err(broken(format!(
+                "there is no {}{}",
+                path.display(),
+                advice(reference)
+            )));
         }
         let is_known = identity.is_some();
         let is_local = store.local_path().is_some();
         let mut source = Source::from_directory(reference, Arc::new(store.directory()), identity, is_local)?;
         if let Some(inner) = Arc::get_mut(&mut source.inner).filter(|_| !is_known) {
-            inner.version = version(store, &inner.checkpoint);
+            inner.version = version(reference, store, &inner.checkpoint)?;
         }
         Ok(source)
     }
@@ -379,16 +384,30 @@ pub(crate) fn is_transient(error: &TensorFileError) -> bool {
     carried.is_some_and(StoreError::is_transient)
 }
 
+/// What somebody may have meant by a path where nothing is.
+fn advice(reference: &str) -> &'static str {
+    let parts = reference.split('/').filter(|part| !part.is_empty()).count();
+    match () {
+        () if reference.starts_with('~') => "; \"~\" is not expanded here: write the whole path",
+        () if parts == 2 && !reference.starts_with(['.', '/']) => {
+            "; models of the Hugging Face Hub are not fetched: download it, and write where it lies"
+        }
+        () => "",
+    }
+}
+
 /// Times of change of the shards, or a server's version tags.
-fn version(store: &Store, checkpoint: &Checkpoint) -> String {
+pub(crate) fn version(reference: &str, store: &Store, checkpoint: &Checkpoint) -> Result<String> {
     let of = |name: &str| match store.local_path() {
         Some(folder) => {
             let changed = std::fs::metadata(folder.join(name)).and_then(|file| file.modified());
-            format!("{name} {changed:?}\n")
+            let changed = changed.map_err(|error| refusal(reference, &error, false))?;
+            Ok(format!("{name} {changed:?}\n"))
         }
         None => {
-            let tag = store.head(name).ok().flatten().and_then(|object| object.etag);
-            format!("{name} {tag:?}\n")
+            let found = store.head(name);
+            let found = found.map_err(|error| refusal(reference, &error, error.is_transient()))?;
+            Ok(format!("{name} {:?}\n", found.and_then(|object| object.etag)))
         }
     };
     checkpoint.shards().iter().map(|shard| of(&shard.name)).collect()

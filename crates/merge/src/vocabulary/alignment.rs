@@ -24,6 +24,8 @@ pub(crate) struct Vocabulary<'a> {
 pub(crate) struct Alignment {
     /// Rows of the result's embeddings.
     pub(crate) rows: usize,
+    /// Digest of the tokenizers that it is of.
+    pub(crate) digest: String,
     /// Files of the tokenizer that differ from those of the model it is from.
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     /// The token of each number, where there is one.
@@ -57,6 +59,8 @@ impl Alignment {
         warnings: &mut Vec<String>,
     ) -> Result<Option<Alignment>> {
         let text = owner.source.tokenizer()?;
+        let mut digest = blake3::Hasher::new();
+        digest.update(text.as_deref().unwrap_or_default());
         if text.is_none() && spec.tokenizer.is_none() && spec.tokenizer_wanted() == Some("base") {
             warnings.push(format!(
                 "{} has no tokenizer.json: rows of the embedding are merged by number",
@@ -69,6 +73,7 @@ impl Alignment {
         let mut known: Vec<Option<Tokens>> = Vec::new();
         for input in inputs {
             let own = input.source.tokenizer()?;
+            digest.update(own.as_deref().unwrap_or_default());
             if own == text {
                 known.push(Some(tokenizer.tokens().clone()));
             } else if own.is_none() {
@@ -80,7 +85,8 @@ impl Alignment {
             } else {
                 let other = Tokenizer::of(input.name, input.source)?;
                 known.push(Some(other.tokens().clone()));
-                others.push(other);
+                // Only a union needs more of it than its tokens.
+                others.extend((spec.tokenizer_wanted() == Some("union")).then_some(other));
             }
         }
         let own = tokenizer.tokens().clone();
@@ -117,6 +123,7 @@ impl Alignment {
             .and_then(|tokenizer| tokenizer.pad_to_multiple_of);
         let alignment = Alignment {
             rows: texts.len().next_multiple_of(multiple.unwrap_or(1)),
+            digest: digest.finalize().to_hex().to_string(),
             files: tokenizer.changed_files(),
             texts,
             inputs,
@@ -201,7 +208,10 @@ impl Alignment {
         let path = format!("tokenizer.tokens.{token}.source");
         let refuse = |message: String| Problem::value(path.clone(), message);
         let member = |model: &str| {
-            let found = inputs.iter().position(|input| input.reference == model);
+            let model = tributary_store::mask(model);
+            let found = inputs
+                .iter()
+                .position(|input| tributary_store::mask(&input.reference) == model);
             found.ok_or_else(|| {
                 refuse(format!(
                     "{model} is not merged where the token {token:?} needs its row"
@@ -210,8 +220,12 @@ impl Alignment {
         };
         match source {
             Some(TokenSource::Zero) => Ok(Rows::Zero),
-            Some(TokenSource::Model(model)) => of(member(model)?)
-                .ok_or_else(|| refuse(format!("{model} has no row for the token {token:?}"))),
+            Some(TokenSource::Model(model)) => of(member(model)?).ok_or_else(|| {
+                refuse(format!(
+                    "{} has no row for the token {token:?}",
+                    tributary_store::mask(model)
+                ))
+            }),
             Some(TokenSource::Token { model, token: other }) => {
                 let member = member(model)?;
                 let input = inputs[member];
@@ -219,7 +233,9 @@ impl Alignment {
                     TokenName::Text(text) => input.row(text),
                     TokenName::Number(row) => Some(*row).filter(|row| *row < input.rows),
                 };
-                let first = row.ok_or_else(|| refuse(format!("{model} has no row for {other}")))?;
+                let first = row.ok_or_else(|| {
+                    refuse(format!("{} has no row for {other}", tributary_store::mask(model)))
+                })?;
                 Ok(Rows::Of { member, first })
             }
             None => {

@@ -14,5 +14,5 @@ pub(crate) use alignment::{Alignment, Vocabulary};
 pub(crate) use compare::compare_tokenizers;
 pub(crate) use rows::{RowMap, Rows, Run};
 pub(crate) use template::{AUTO_TEMPLATE, is_hidden_by_template, set_template, template_names};
-pub(crate) use tokenizer::TOKENIZER_FILES;
+pub(crate) use tokenizer::{TOKENIZER_FILES, is_another_form};
 pub(crate) use tokens::Tokens;

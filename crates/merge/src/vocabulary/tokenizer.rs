@@ -25,6 +25,14 @@ pub(crate) const TOKENIZER_FILES: &[&str] = &[
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
+/// Is it a file that says in another form what `tokenizer.json` says?
+pub(crate) fn is_another_form(file: &str) -> bool {
+    matches!(
+        file,
+        "tokenizer.model" | "vocab.json" | "vocab.txt" | "merges.txt" | "added_tokens.json"
+    )
+}
+
 /// A tokenizer that can be given more tokens.
 pub(super) struct Tokenizer {
     file: Value,
@@ -51,8 +59,17 @@ impl Tokenizer {
         let tokens = Tokens::parse(&bytes).map_err(|error| refuse(format!("{TOKENIZER}: {error}")))?;
         let file: Value = serde_json::from_slice(&bytes)
             .map_err(|error| refuse(format!("{TOKENIZER}: {}", tributary_tensorfile::printable(error))))?;
+        if !file.is_object() {
+            return Err(refuse(format!("{TOKENIZER} is not an object")));
+        }
         let config = source.small_file(TOKENIZER_CONFIG)?;
-        let config = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let config = config.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        let config = config.map_err(|error| {
+            refuse(format!(
+                "{TOKENIZER_CONFIG}: {}",
+                tributary_tensorfile::printable(error)
+            ))
+        })?;
         Ok(Tokenizer {
             next: tokens.rows(),
             file,
@@ -124,6 +141,18 @@ impl Tokenizer {
 
     fn add_merges(&mut self, other: &Tokenizer) {
         let theirs = other.file.pointer("/model/merges").and_then(Value::as_array);
+        let vocabulary = self
+            .file
+            .pointer("/model/vocab")
+            .and_then(Value::as_object)
+            .cloned();
+        let has = |token: &str| {
+            vocabulary
+                .as_ref()
+                .is_some_and(|vocabulary| vocabulary.contains_key(token))
+        };
+        let can_be_made =
+            |(left, right): &(String, String)| has(left) && has(right) && has(&format!("{left}{right}"));
         let ours = self
             .file
             .pointer_mut("/model/merges")
@@ -136,7 +165,7 @@ impl Tokenizer {
         let missing = theirs
             .iter()
             .filter_map(pair)
-            .filter(|pair| !known.contains(pair));
+            .filter(|pair| !known.contains(pair) && can_be_made(pair));
         let missing: Vec<Value> = missing
             .map(|(left, right)| {
                 if as_list {

@@ -19,6 +19,11 @@ impl Tokens {
         let Listed(mut numbers) = file.model.vocab;
         let added = file.added_tokens.into_iter().flatten();
         numbers.extend(added.map(|added| (added.content, added.id)));
+        if let Some(number) = numbers.values().find(|number| **number >= MAX_TOKENS) {
+            return Err(format!(
+                "a token has the number {number}; at most {MAX_TOKENS} are read"
+            ));
+        }
         Ok(Tokens { numbers })
     }
 

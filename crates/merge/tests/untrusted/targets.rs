@@ -54,12 +54,7 @@ impl Target for Safetensors {
             "\u{30e2}": {"dtype": "U8", "shape": [1, 1, 1, 3], "data_offsets": [4, 7]},
             "flags": {"dtype": "BOOL", "shape": [1], "data_offsets": [7, 8]},
         });
-        vec![
-            model_file(),
-            safetensors("{}", 0),
-            safetensors(r#"{"__metadata__":{}}   "#, 0),
-            safetensors(tensors.to_string(), 8),
-        ]
+        vec![model_file(), safetensors(tensors.to_string(), 8)]
     }
 
     fn dictionary(&self) -> Vec<Vec<u8>> {

@@ -91,9 +91,16 @@ impl Intermediates {
     }
 
     pub(crate) fn remove(&self) -> Result<(), Failure> {
-        match self.place.as_ref().filter(|_| !self.is_kept) {
-            Some(place) => Ok(place.delete_all()?),
-            None => Ok(()),
+        if self.is_kept {
+            return Ok(());
         }
+        for name in &self.names {
+            self.store(name)?.delete_all()?;
+        }
+        // What else lies there is not ours; an empty folder goes.
+        if let Some(folder) = self.place.as_ref().and_then(Store::local_path) {
+            let _ = std::fs::remove_dir(folder);
+        }
+        Ok(())
     }
 }

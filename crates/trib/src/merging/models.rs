@@ -3,7 +3,7 @@
 use tributary_merge::{MergeConfig, MergeError, Source};
 
 use crate::exit::Failure;
-use crate::source_place::open_source;
+use crate::source_place::{open_adapter, open_source};
 
 /// Opens every model of the document that is not `made`, the result of another one; all that cannot be opened are in the
 /// one failure.
@@ -18,7 +18,17 @@ pub(crate) fn open(config: &MergeConfig, made: &[Source]) -> Result<Vec<Source>,
             sources.push(source.clone());
             continue;
         }
-        match open_source(reference) {
+        let (base, adapter) = reference.rsplit_once('+').unwrap_or((reference, ""));
+        let opened = match made
+            .iter()
+            .find(|source| source.reference() == base && !adapter.is_empty())
+        {
+            Some(source) => {
+                open_adapter(adapter).and_then(|adapter| source.with_adapter(reference, &adapter))
+            }
+            None => open_source(reference),
+        };
+        match opened {
             Ok(source) => sources.push(source),
             Err(error) => errors.push(error),
         }

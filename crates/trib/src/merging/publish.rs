@@ -14,11 +14,7 @@ pub(crate) fn check_disk(plan: &MergePlan, out: &Store) -> Result<(), Failure> {
     let Some(disk) = DiskSpace::of(out) else {
         return Ok(());
     };
-    disk.check_bytes(
-        plan.summary().bytes_to_write,
-        "the merge is",
-        "choose another place",
-    )
+    disk.check_bytes(plan.bytes_to_make(out)?, "the merge is", "choose another place")
 }
 
 /// The first interrupt ends a merge with nothing published.

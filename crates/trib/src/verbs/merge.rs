@@ -40,7 +40,7 @@ pub(crate) struct Options {
     #[arg(long, short = 'j', alias = "num-threads")]
     threads: Option<NonZeroUsize>,
     /// Largest file of tensors written; a merge that is killed loses the files in work
-    #[arg(long, default_value = "1GB", value_name = "SIZE", value_parser = size, alias = "out-shard-size")]
+    #[arg(long, default_value = "1GB", value_name = "SIZE", value_parser = file_size, alias = "out-shard-size")]
     shard_size: ByteSize,
     /// Do as this program does where it differs from the papers' formulas (as the document's key)
     #[arg(long, value_enum)]
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     #[arg(long)]
     plan: bool,
     #[command(flatten)]
-    _others: Theirs,
+    theirs: Theirs,
 }
 
 /// Options of `mergekit-yaml` that a command line may carry over; what they are for, a merge here does anyway.
@@ -78,6 +78,56 @@ struct Theirs {
     safe_serialization: bool,
     #[arg(long, hide = true)]
     cuda: bool,
+    #[arg(long, hide = true)]
+    allow_crimes: bool,
+    #[arg(long, hide = true)]
+    trust_remote_code: bool,
+    #[arg(long, hide = true)]
+    multi_gpu: bool,
+    #[arg(long, hide = true)]
+    clone_tensors: bool,
+    #[arg(long, hide = true)]
+    read_to_gpu: bool,
+    #[arg(long, hide = true)]
+    gpu_rich: bool,
+    #[arg(long, hide = true)]
+    quiet: bool,
+    #[arg(long, hide = true)]
+    transformers_cache: Option<String>,
+    #[arg(long, hide = true)]
+    lora_merge_cache: Option<String>,
+    #[arg(long, hide = true)]
+    device: Option<String>,
+    #[arg(long, hide = true)]
+    write_threads: Option<String>,
+    #[arg(long, hide = true)]
+    random_seed: Option<String>,
+}
+
+impl Theirs {
+    /// Those that somebody may believe to do something here.
+    fn without_effect(&self) -> Vec<&'static str> {
+        let given = [
+            ("--cuda", self.cuda),
+            ("--multi-gpu", self.multi_gpu),
+            ("--gpu-rich", self.gpu_rich),
+            ("--read-to-gpu", self.read_to_gpu),
+            ("--device", self.device.is_some()),
+            ("--allow-crimes", self.allow_crimes),
+            ("--trust-remote-code", self.trust_remote_code),
+            ("--transformers-cache", self.transformers_cache.is_some()),
+            ("--lora-merge-cache", self.lora_merge_cache.is_some()),
+            (
+                "--random-seed (write \"parameters: {seed: N}\" in the document)",
+                self.random_seed.is_some(),
+            ),
+        ];
+        given
+            .into_iter()
+            .filter(|(_, is_given)| *is_given)
+            .map(|(name, _)| name)
+            .collect()
+    }
 }
 
 /// A program whose behaviour may be asked for.
@@ -94,6 +144,13 @@ fn portion(text: &str) -> Result<(usize, usize), String> {
     match numbers {
         Some((index, of)) if of > 0 && index <= of => Ok((index % of, of)),
         _ => Err("I/N is needed with I up to N, for instance 1/4".to_owned()),
+    }
+}
+
+fn file_size(text: &str) -> Result<ByteSize, String> {
+    match size(text)? {
+        ByteSize(0) => Err("a file has some bytes".to_owned()),
+        size => Ok(size),
     }
 }
 
@@ -124,11 +181,14 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
             .iter_mut()
             .for_each(|config| config.spec.compat = Some(Compat::Mergekit));
     }
+    for option in options.theirs.without_effect() {
+        say(format!("{option} changes nothing here"));
+    }
     let out = Store::open(&options.out)?;
     let settings = MergeOptions {
         memory: options.memory.0,
         threads: options.threads.map(NonZeroUsize::get),
-        max_shard_bytes: options.shard_size.0.max(1),
+        max_shard_bytes: options.shard_size.0,
         portion: options.shard.map_or(Portion::WHOLE, |(index, of)| Portion {
             index,
             of,
