@@ -82,6 +82,10 @@ fn coefficients(gram: &Gram, weights: &[f64], epsilon: f64) -> Result<Vec<f64>, 
     if gram.models() == 1 {
         return Ok(vec![1.0]);
     }
+    // Tensors that no model changed, such as frozen norms: the point is zero, whatever the coefficients.
+    if gram.squared_norms().iter().all(|square| *square == 0.0) {
+        return Ok(vec![0.0; gram.models()]);
+    }
     let units: Vec<Point> = (0..gram.models()).map(|index| Point::unit(gram, index)).collect();
     let mut mean = Point::zero(gram);
     for (unit, weight) in units.iter().zip(weights) {
@@ -115,4 +119,18 @@ fn coefficients(gram: &Gram, weights: &[f64], epsilon: f64) -> Result<Vec<f64>, 
             .sum(),
     );
     Ok(point.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_that_changed_nothing_stay_where_they_are() {
+        let same = Gram::from_packed(3, vec![0.0; 6]);
+        assert_eq!(coefficients(&same, &[0.3, 0.3, 0.4], 1e-8), Ok(vec![0.0; 3]));
+        // Three directions a third of a turn apart have no mean.
+        let cancel = Gram::from_packed(3, vec![1.0, -0.5, 1.0, -0.5, -0.5, 1.0]);
+        assert!(coefficients(&cancel, &[1.0 / 3.0; 3], 1e-8).is_err());
+    }
 }
