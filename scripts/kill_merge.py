@@ -1,6 +1,6 @@
 """Kills a merge at random points, runs it again, and compares the result with one that was never killed.
 
-    python3 scripts/kill_merge.py TRIB MERGE.yml OUT [--times 20] [--seed 1] [-- OPTIONS OF trib merge]
+    python3 scripts/kill_merge.py TRIB MERGE.yml OUT [--times 20] [--seed 1] [-- OPTIONS OF TRIB MERGE]
 
 OUT is a folder that is made and removed. Prints, for every kill, when it came, how many files were finished by then and how much was
 read again; exits 1 if any result differs. What is read is what the system counted for the process (rchar of /proc/PID/io).
@@ -52,8 +52,9 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("options", nargs="*", help="after --: options of trib merge")
-    arguments = parser.parse_args()
+    given, _, options = " ".join(sys.argv[1:]).partition(" -- ")
+    arguments = parser.parse_args(given.split())
+    arguments.options = options.split()
     draw = random.Random(arguments.seed)
 
     shutil.rmtree(arguments.out, ignore_errors=True)

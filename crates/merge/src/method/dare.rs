@@ -90,6 +90,9 @@ impl Method for Dare {
     }
 }
 
+/// Elements that are summed side by side.
+const LANES: usize = 16;
+
 /// Which elements of a model are kept.
 struct Mask {
     draw: Draw,
@@ -114,13 +117,25 @@ impl Sparsify for Random {
     /// Σ|δ| and Σ|δ| of what is kept.
     fn sum(&self, model: usize, start: usize, delta: &[f32], sums: &mut [f64]) {
         let mask = &self.masks[model];
-        for (at, delta) in delta.iter().enumerate() {
-            let size = f64::from(delta.abs());
-            sums[2 * model] += size;
-            if mask.draw.uniform(start + at) < mask.density {
-                sums[2 * model + 1] += size;
-            }
-        }
+        let (all, kept) = vectorised(
+            #[inline(always)]
+            || {
+                let (mut all, mut kept) = ([0.0f64; LANES], [0.0f64; LANES]);
+                for (number, lanes) in delta.chunks(LANES).enumerate() {
+                    for ((lane, delta), (all, kept)) in
+                        lanes.iter().enumerate().zip(all.iter_mut().zip(&mut kept))
+                    {
+                        let size = f64::from(delta.abs());
+                        let keeps = mask.draw.uniform(start + number * LANES + lane) < mask.density;
+                        *all += size;
+                        *kept += if keeps { size } else { 0.0 };
+                    }
+                }
+                (all, kept)
+            },
+        );
+        sums[2 * model] += all.iter().sum::<f64>();
+        sums[2 * model + 1] += kept.iter().sum::<f64>();
     }
 
     fn apply(&self, found: &[Measured], model: usize, start: usize, delta: &mut [f32]) {
