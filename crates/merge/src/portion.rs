@@ -40,6 +40,9 @@ impl Portion {
     }
 }
 
+/// What became of tensors, by name.
+type Named = Vec<(String, Made)>;
+
 /// Between two looks at what the others have done.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -77,7 +80,7 @@ impl MergePlan {
     }
 
     /// What became of the tensors of every file that is finished, by file; `None` for one that is not.
-    pub(crate) fn finished(&self, publication: &Publication) -> Result<Vec<Option<Vec<(String, Made)>>>> {
+    pub(crate) fn finished(&self, publication: &Publication) -> Result<Vec<Option<Named>>> {
         let all = publication.finished()?;
         let of = |file: &str| {
             let found = all.iter().find(|finished| finished.written.path == file)?;

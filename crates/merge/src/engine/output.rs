@@ -156,13 +156,13 @@ impl Output {
         let writer = Arc::into_inner(writer);
         let writer =
             writer.ok_or_else(|| MergeError::Internal(format!("shard {number} is still written to")))?;
-        let sent = self
+        let ended = self
             .ended
             .as_ref()
-            .map(|ended| ended.send(Ended { writer, note }));
-        match sent {
-            Some(Ok(())) => Ok(()),
-            _ => Err(MergeError::Internal(
+            .filter(|ended| ended.send(Ended { writer, note }).is_ok());
+        match ended {
+            Some(_) => Ok(()),
+            None => Err(MergeError::Internal(
                 "the thread that ends files is gone".to_string(),
             )),
         }

@@ -89,13 +89,11 @@ impl Pass<'_> {
         };
         let end_whole = || {
             let shards = std::mem::take(&mut *whole.lock().unwrap_or_else(PoisonError::into_inner));
-            let output = self
+            let mut output = self
                 .output
                 .into_iter()
                 .flat_map(|output| shards.iter().map(move |shard| (output, *shard)));
-            output
-                .map(|(output, shard)| output.end_shard(shard))
-                .collect::<Result<()>>()
+            output.try_for_each(|(output, shard)| output.end_shard(shard))
         };
         let queue = Queue::new(jobs, self.on_the_way, &self.sizing, &ledger, &made);
         let read = AtomicU64::new(0);

@@ -58,24 +58,50 @@ pub(super) struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let buffers = self.blocks.drain(..).filter_map(OnceLock::into_inner).flatten();
-        self.pool.lock().extend(buffers);
+        let mut pool = self.pool.lock();
+        for buffer in buffers {
+            pool.bytes += buffer.capacity() as u64;
+            pool.buffers.push(buffer);
+        }
     }
 }
 
 /// Buffers of blocks that are held no more: taking one costs far less than new memory does.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Vec<u8>>>);
+pub(super) struct Pool(Mutex<Free>);
+
+#[derive(Default)]
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    bytes: u64,
+}
 
 impl Pool {
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Free> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A buffer of `len` bytes of any content.
     pub(super) fn take(&self, len: usize) -> Vec<u8> {
-        let mut buffer = self.lock().pop().unwrap_or_default();
+        let free = {
+            let mut pool = self.lock();
+            let free = pool.buffers.pop();
+            pool.bytes -= free.as_ref().map_or(0, |buffer| buffer.capacity() as u64);
+            free
+        };
+        // Growing one would copy what nobody wants.
+        let mut buffer = free.filter(|buffer| buffer.capacity() >= len).unwrap_or_default();
         buffer.resize(len, 0);
         buffer
+    }
+
+    /// Gives memory back until at most so many bytes are free here.
+    fn trim(&self, most: u64) {
+        let mut pool = self.lock();
+        while pool.bytes > most {
+            let Some(buffer) = pool.buffers.pop() else { break };
+            pool.bytes -= buffer.capacity() as u64;
+        }
     }
 }
 
@@ -254,6 +280,8 @@ impl<'a> Queue<'a> {
         let job = &self.jobs[tensor];
         let is_held = job.is_held() && job.bytes <= self.hold.saturating_sub(state.held);
         let held = is_held.then(|| {
+            // What it takes comes out of the pool or in its place.
+            self.pool.trim(self.hold.saturating_sub(state.held));
             state.held += job.bytes;
             self.ledger.add(job.bytes);
             Arc::new(Held {

@@ -29,7 +29,7 @@ impl MergePlan {
             let len = bytes.len() as u64;
             (bytes, len)
         };
-        let index = self.layout.index.clone().map(|index| (INDEX_FILE, index.into()));
+        let index = self.layout.index.clone().map(|index| (INDEX_FILE, index));
         let mut small: Vec<(&str, Vec<u8>)> = index.into_iter().collect();
         small.push(("config.json", self.configuration.clone()));
         for name in TOKENIZER_FILES {

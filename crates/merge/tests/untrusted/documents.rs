@@ -17,13 +17,16 @@ type Place = Option<(usize, usize)>;
 fn refused(text: &str) -> Result<(Place, String), String> {
     let (result, taken) = watched(|| {
         let result = MergeConfig::parse(text, "merge.yml").map(drop);
-        result.map_err(|error| (error.to_string(), error))
+        result.map_err(|error| (error.to_string(), Box::new(error)))
     });
     if taken.time > MOST_TIME || taken.bytes > MOST_BYTES {
         return Err(format!("it took {taken:?}"));
     }
-    let Err((message, MergeError::Config(problems))) = result else {
-        return Err(format!("it is not refused as a document: {result:?}"));
+    let Err((message, error)) = result else {
+        return Err("it is not refused".to_string());
+    };
+    let MergeError::Config(problems) = *error else {
+        return Err(format!("it is not refused as a document: {error}"));
     };
     if message.contains(|letter: char| letter.is_control() && letter != '\n') {
         return Err(message.escape_debug().to_string());
