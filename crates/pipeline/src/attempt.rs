@@ -273,11 +273,7 @@ impl Workshop<'_> {
         }
         unchanged(inputs)?;
         self.check_artifacts(inputs, progress.as_ref())?;
-        // What a job keeps in it is there for the next attempt, also after this process is gone.
-        let begun = Publication::resume(&place, key);
-        let publication = begun.map_err(|error| {
-            JobError::caused(JobErrorKind::of_store(&error), "beginning the artifact", error)
-        })?;
+        let publication = Publication::begin(&place);
         let mut context = JobContext {
             step: graph.id.clone(),
             seed: graph.seed.unwrap_or_default(),
