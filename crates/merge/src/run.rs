@@ -67,7 +67,7 @@ pub struct Progressed {
     pub finished: usize,
     /// All files of tensors.
     pub files: usize,
-    /// How this run went.
+    /// Bytes of tensors that this run read.
     #[serde(skip)]
     pub bytes_read: u64,
 }

@@ -24,7 +24,7 @@ pub struct MergeSpec {
     pub name: Option<String>,
     /// The method: one of mergekit's, or `metagpt`.
     pub merge_method: String,
-    /// The model the others were fine-tuned from: path or address of a model directory or artifact, or `MODEL+ADAPTER`.
+    /// The model the others were fine-tuned from: path or address of a model directory or artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_model: Option<String>,
     /// The models to merge, whole.
@@ -70,9 +70,9 @@ pub type Parameters = BTreeMap<String, ParameterValue>;
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Path or address of a model directory or artifact, or `MODEL+ADAPTER`.
+    /// Path or address of a model directory or artifact; in a merge file also `MODEL+ADAPTER`.
     pub model: String,
-    /// A PEFT adapter that is in the model, as `MODEL+ADAPTER` says in one word.
+    /// A PEFT adapter that is put into the model; a merge file may say `MODEL+ADAPTER` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
     /// What reports call it; without it the last part of the path.
@@ -101,9 +101,9 @@ pub struct SliceSpec {
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
-    /// Path or address of a model directory or artifact, or `MODEL+ADAPTER`.
+    /// Path or address of a model directory or artifact; in a merge file also `MODEL+ADAPTER`.
     pub model: String,
-    /// A PEFT adapter that is in the model, as `MODEL+ADAPTER` says in one word.
+    /// A PEFT adapter that is put into the model; a merge file may say `MODEL+ADAPTER` instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
     /// The first layer, from 0, and the one after the last.

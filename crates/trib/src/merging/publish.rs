@@ -25,7 +25,7 @@ impl Interrupt {
         let cancel = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancel);
         let listening = ctrlc::set_handler(move || {
-            // Whoever asks twice wants out now; what is left behind is swept by the next merge to the same place.
+            // Whoever asks twice wants out now; files that were finished are there for the next run of the same merge.
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(75);
             }
