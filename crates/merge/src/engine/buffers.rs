@@ -68,8 +68,10 @@ pub(crate) struct Sizing {
     pub(crate) open: usize,
     /// Bytes of all workers' buffers together, with what a remote output holds and measurements take.
     pub(crate) bytes: u64,
-    /// Bytes of inputs that may be held between two passes over a tensor.
+    /// Bytes of inputs that may be held between two passes over a tensor ...
     pub(crate) hold: u64,
+    /// ... in buffers of this size: a block of the widest input.
+    pub(crate) buffer: usize,
     /// Is a tensor that is read more than once begun only when there is room to hold it, if there can be?
     pub(crate) waits_for_room: bool,
 }
@@ -144,6 +146,7 @@ impl Sizing {
             open: tensors_open(workers),
             bytes,
             hold: if footprint.passes > 1 { memory - bytes } else { 0 },
+            buffer: runs * run * footprint.inputs.iter().copied().max().unwrap_or(1),
             waits_for_room: !ends.local_inputs,
         })
     }

@@ -10,6 +10,7 @@
 
 mod block;
 mod buffers;
+mod held;
 mod made;
 mod output;
 mod pass;

@@ -10,7 +10,8 @@ use super::Output;
 use super::block::Cut;
 use super::buffers::{Buffers, Footprint, Ledger, Sizing};
 use super::made::Made;
-use super::queue::{Claim, Job, Open, Pool, Queue};
+use super::held::Pool;
+use super::queue::{Claim, Job, Open, Queue};
 use super::tally::Share;
 use super::view::View;
 use super::work::Work;
@@ -50,14 +51,15 @@ pub(crate) struct Moved {
 /// Fails the block of a worker that panics.
 struct Abandoned<'a, 'q> {
     queue: &'a Queue<'q>,
-    claim: &'a Claim,
+    /// Tensor and block.
+    place: (usize, usize),
 }
 
 impl Drop for Abandoned<'_, '_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let error = MergeError::Internal("a thread of the merge panicked".to_string());
-            self.queue.fail(self.claim, error);
+            self.queue.fail(self.place, error);
         }
     }
 }
@@ -106,9 +108,10 @@ impl Pass<'_> {
             };
             while let Some(claim) = queue.claim() {
                 // Nobody may wait for a block whose worker is gone.
+                let place = claim.place();
                 let _abandoned = Abandoned {
                     queue: &queue,
-                    claim: &claim,
+                    place,
                 };
                 let done = if self.cancel.load(Ordering::Relaxed) {
                     Err(MergeError::Cancelled)
@@ -116,11 +119,11 @@ impl Pass<'_> {
                     worker.block(&queue, &claim)
                 };
                 match done {
-                    Ok(share) => queue.done(&claim, share, &worker.scratch.counts),
-                    Err(error) => queue.fail(&claim, error),
+                    Ok(share) => queue.done(claim, share, &worker.scratch.counts),
+                    Err(error) => queue.fail(place, error),
                 }
                 if let Err(error) = end_whole() {
-                    queue.fail(&claim, error);
+                    queue.fail(place, error);
                 }
             }
         };
@@ -148,11 +151,12 @@ impl Pass<'_> {
         };
         let elements = if is_made { work.spec.elements() } else { 0 };
         let unit = rule.as_ref().map_or(1, |rule| rule.unit());
+        let cut = Cut::new(elements, unit, self.sizing.block);
         Job {
             name: &work.spec.name,
-            cut: Cut::new(elements, unit, self.sizing.block),
+            cut,
             rule: rule.as_deref().filter(|_| is_made),
-            bytes: work.bytes(),
+            bytes: (cut.blocks() * work.inputs.len() * self.sizing.buffer) as u64,
             vectors,
             inputs: work.inputs.len(),
         }

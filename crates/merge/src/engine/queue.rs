@@ -5,10 +5,11 @@
 //! read more than once is held in memory between its passes if the budget has room for it, and read again if not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::block::Cut;
 use super::buffers::{Ledger, Sizing};
+use super::held::{Held, Pool};
 use super::made::Made;
 use super::tally::{Share, Tally};
 use crate::error::{MergeError, Result};
@@ -20,7 +21,7 @@ pub(super) struct Job<'a> {
     pub(super) cut: Cut,
     /// `None`: it is copied.
     pub(super) rule: Option<&'a dyn Rule>,
-    /// Bytes of all inputs.
+    /// Bytes that holding all inputs takes: whole buffers.
     pub(super) bytes: u64,
     /// Number of vectors of a Gram matrix, by [`Measure::Gram`]'s vectors.
     pub(super) vectors: fn(Measure, usize) -> usize,
@@ -48,67 +49,17 @@ pub(super) struct Open {
     pub(super) not_finite: AtomicU64,
 }
 
-/// The inputs' bytes of a whole tensor, block by block, filled by the first pass.
-pub(super) struct Held {
-    pub(super) blocks: Vec<OnceLock<Vec<Vec<u8>>>>,
-    bytes: u64,
-    pool: Arc<Pool>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let buffers = self.blocks.drain(..).filter_map(OnceLock::into_inner).flatten();
-        let mut pool = self.pool.lock();
-        for buffer in buffers {
-            pool.bytes += buffer.capacity() as u64;
-            pool.buffers.push(buffer);
-        }
-    }
-}
-
-/// Buffers of blocks that are held no more: taking one costs far less than new memory does.
-#[derive(Default)]
-pub(super) struct Pool(Mutex<Free>);
-
-#[derive(Default)]
-struct Free {
-    buffers: Vec<Vec<u8>>,
-    bytes: u64,
-}
-
-impl Pool {
-    fn lock(&self) -> MutexGuard<'_, Free> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A buffer of `len` bytes of any content.
-    pub(super) fn take(&self, len: usize) -> Vec<u8> {
-        let free = {
-            let mut pool = self.lock();
-            let free = pool.buffers.pop();
-            pool.bytes -= free.as_ref().map_or(0, |buffer| buffer.capacity() as u64);
-            free
-        };
-        // Growing one would copy what nobody wants.
-        let mut buffer = free.filter(|buffer| buffer.capacity() >= len).unwrap_or_default();
-        buffer.resize(len, 0);
-        buffer
-    }
-
-    /// Gives memory back until at most so many bytes are free here.
-    fn trim(&self, most: u64) {
-        let mut pool = self.lock();
-        while pool.bytes > most {
-            let Some(buffer) = pool.buffers.pop() else { break };
-            pool.bytes -= buffer.capacity() as u64;
-        }
-    }
-}
-
 pub(super) struct Claim {
     pub(super) open: Arc<Open>,
     pub(super) block: usize,
     slot: usize,
+}
+
+impl Claim {
+    /// Tensor and block.
+    pub(super) fn place(&self) -> (usize, usize) {
+        (self.open.tensor, self.block)
+    }
 }
 
 struct Slot {
@@ -169,7 +120,7 @@ impl<'a> Queue<'a> {
             waits_for_room: sizing.waits_for_room,
             ledger,
             made,
-            pool: Arc::default(),
+            pool: Arc::new(Pool::new(sizing.buffer)),
             state: Mutex::new(state),
             wake: Condvar::new(),
         }
@@ -216,31 +167,28 @@ impl<'a> Queue<'a> {
     }
 
     /// A block is done.
-    pub(super) fn done(&self, claim: &Claim, share: Share, counts: &[u32]) {
-        if let Some(tally) = claim
-            .open
-            .tally
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-        {
+    pub(super) fn done(&self, claim: Claim, share: Share, counts: &[u32]) {
+        let Claim { open, slot, .. } = claim;
+        if let Some(tally) = open.tally.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             tally.add(share, counts);
         }
+        // Before the block counts as done: whoever does the last one is to be the only one who still has the tensor.
+        drop(open);
         let mut state = self.lock();
-        let Some(at) = state.open.iter().position(|slot| slot.id == claim.slot) else {
+        let Some(at) = state.open.iter().position(|other| other.id == slot) else {
             return;
         };
         state.open[at].left -= 1;
         if state.open[at].left == 0 {
             let slot = state.open.remove(at);
-            self.conclude(&mut state, &slot.open, at);
+            self.conclude(&mut state, slot.open, at);
             self.wake.notify_all();
         }
     }
 
-    /// A block failed: nobody gets another one.
-    pub(super) fn fail(&self, claim: &Claim, error: MergeError) {
-        self.fail_at(&mut self.lock(), (claim.open.tensor, claim.block), error);
+    /// A block failed, by tensor and number: nobody gets another one.
+    pub(super) fn fail(&self, place: (usize, usize), error: MergeError) {
+        self.fail_at(&mut self.lock(), place, error);
         self.wake.notify_all();
     }
 
@@ -280,15 +228,9 @@ impl<'a> Queue<'a> {
         let job = &self.jobs[tensor];
         let is_held = job.is_held() && job.bytes <= self.hold.saturating_sub(state.held);
         let held = is_held.then(|| {
-            // What it takes comes out of the pool or in its place.
-            self.pool.trim(self.hold.saturating_sub(state.held));
             state.held += job.bytes;
             self.ledger.add(job.bytes);
-            Arc::new(Held {
-                blocks: (0..job.cut.blocks()).map(|_| OnceLock::new()).collect(),
-                bytes: job.bytes,
-                pool: Arc::clone(&self.pool),
-            })
+            Arc::new(Held::new(job.cut.blocks(), job.bytes, &self.pool))
         });
         let at = state.open.len();
         self.begin(state, tensor, Vec::new(), held, at);
@@ -335,7 +277,7 @@ impl<'a> Queue<'a> {
             not_finite: AtomicU64::new(0),
         });
         if is_done || job.cut.blocks() == 0 {
-            return self.conclude(state, &open, at);
+            return self.conclude(state, open, at);
         }
         let id = state.next_id;
         state.next_id += 1;
@@ -350,16 +292,12 @@ impl<'a> Queue<'a> {
     }
 
     /// All blocks of a step are done: on to the next one, or to the end of the tensor.
-    fn conclude(&self, state: &mut State, open: &Open, at: usize) {
+    fn conclude(&self, state: &mut State, open: Arc<Open>, at: usize) {
         let mut found = open.found.clone();
         let tally = open.tally.lock().unwrap_or_else(PoisonError::into_inner).take();
         found.extend(tally.map(Tally::finish));
         if matches!(open.step, Some(Step::Measure(_))) {
             return self.begin(state, open.tensor, found, open.held.clone(), at);
-        }
-        if let Some(held) = &open.held {
-            state.held -= held.bytes;
-            self.ledger.subtract(held.bytes);
         }
         state.made[open.tensor] = Made {
             gram: found.into_iter().find_map(|found| match found {
@@ -373,5 +311,12 @@ impl<'a> Queue<'a> {
             not_finite: open.not_finite.load(Ordering::Relaxed),
         };
         (self.made)(open.tensor, &state.made[open.tensor]);
+        if let Some(held) = &open.held {
+            let bytes = held.bytes;
+            // Its buffers are free before anybody else is promised their room.
+            drop(open);
+            state.held -= bytes;
+            self.ledger.subtract(bytes);
+        }
     }
 }

@@ -196,13 +196,15 @@ impl<S> Sparse<S> {
                 *votes = if *votes >= 0.0 { 1.0 } else { -1.0 };
             }
             for (delta, weight) in &models {
+                // A value of its own: what lies behind a reference is only read where it is needed, by a branch for each element.
+                let weight = *weight;
                 // In mergekit the sign is that of wₜδ̂ₜ.
-                let is_turned = vote == Vote::Weighted && *weight < 0.0;
+                let is_turned = vote == Vote::Weighted && weight < 0.0;
                 let turn = if is_turned { -1.0 } else { 1.0 };
                 let delta = &delta[range.clone()];
                 for (((sum, share), sign), delta) in sums.iter_mut().zip(&mut shares).zip(&votes).zip(delta) {
                     let delta = f64::from(*delta);
-                    let part = if turn * sign * delta > 0.0 { *weight } else { 0.0 };
+                    let part = if turn * sign * delta > 0.0 { weight } else { 0.0 };
                     *sum += part * delta;
                     *share += part;
                 }

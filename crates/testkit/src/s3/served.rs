@@ -1,9 +1,10 @@
 //! Storage for measurements: the files of a folder as they are, and what is uploaded while the server runs.
 //!
 //! It does as little as it can, because client and server share the processors of one machine: no checksum is computed,
-//! no file is copied, and a version tag is a number. A file that lay in the folder at the start is never changed, only
-//! forgotten when its key is deleted or written anew; an upload lies in a file without a name, which is gone with its
-//! last reader. Reads and writes are done in place of waiting for them, the threads of the server being for this alone.
+//! no file is copied, what is sent is the mapped file itself, and a version tag is a number. A file that lay in the folder
+//! at the start is never changed, only forgotten when its key is deleted or written anew; an upload lies in a file without
+//! a name, which is gone with its last reader. Writes are done in place of waiting for them, the threads of the server
+//! being for this alone.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CommonPrefix, CompleteMultipartUploadInput,
@@ -28,19 +29,17 @@ use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::BUCKET;
 
-/// Bytes that are read from a file and sent at once.
-const READ_BYTES: u64 = 512 << 10;
+/// Bytes that are sent, and counted, at once.
+const SENT_BYTES: u64 = 512 << 10;
 /// Where part number n of an upload lies in its file, which is mostly holes: at n times this. No part may be larger.
 const PART_BYTES: u64 = 1 << 30;
 /// Most keys of one answer to a listing.
 const LISTED: usize = 1000;
 
-/// Bytes of a file, in the order in which they are served.
+/// Pieces of a mapped file, in the order in which they are served.
 #[derive(Clone)]
 struct Stored {
-    file: Arc<File>,
-    /// Offset and length.
-    pieces: Arc<[(u64, u64)]>,
+    pieces: Arc<[Bytes]>,
     size: u64,
     version: u64,
     modified: SystemTime,
@@ -88,21 +87,27 @@ impl ServedFolder {
             } else {
                 let file = File::open(&path)?;
                 let size = file.metadata()?.len();
-                let stored = self.stored(file.into(), vec![(0, size)]);
+                let stored = self.stored(&file, &[(0, size)])?;
                 lock(&self.objects).insert(key, stored);
             }
         }
         Ok(())
     }
 
-    fn stored(&self, file: Arc<File>, pieces: Vec<(u64, u64)>) -> Stored {
-        Stored {
-            file,
-            size: pieces.iter().map(|(_, length)| length).sum(),
-            pieces: pieces.into(),
+    /// An object of these pieces, offset and length, of a file.
+    fn stored(&self, file: &File, pieces: &[(u64, u64)]) -> io::Result<Stored> {
+        let size = pieces.iter().map(|(_, length)| length).sum();
+        let content = if size == 0 { Bytes::new() } else { map(file)? };
+        let piece = |(start, length): &(u64, u64)| {
+            let within = |offset: u64| usize::try_from(offset).map_err(io::Error::other);
+            Ok(content.slice(within(*start)?..within(start + length)?))
+        };
+        Ok(Stored {
+            pieces: pieces.iter().map(piece).collect::<io::Result<_>>()?,
+            size,
             version: self.versions.fetch_add(1, Ordering::Relaxed),
             modified: SystemTime::now(),
-        }
+        })
     }
 
     fn find(&self, key: &str, condition: Option<&ETagCondition>) -> S3Result<Stored> {
@@ -157,34 +162,43 @@ impl Stored {
         }
     }
 
-    /// `length` bytes from `start` on, read as they are sent.
+    /// `length` bytes from `start` on.
     fn body(&self, start: u64, length: u64) -> StreamingBlob {
         let stored = self.clone();
-        let read = stream::unfold(start, move |at| {
-            let piece = (at < start + length).then(|| stored.read(at, start + length));
+        let sent = stream::unfold(start, move |at| {
+            let piece = (at < start + length).then(|| stored.piece(at, start + length));
             let next = piece.map(|piece| {
                 let end = at + piece.as_ref().map_or(length, |piece| piece.len() as u64);
                 (piece, end)
             });
             async move { next }
         });
-        StreamingBlob::wrap(read)
+        StreamingBlob::wrap(sent)
     }
 
     /// Some bytes from `at` on, none at or after `end`.
-    fn read(&self, at: u64, end: u64) -> io::Result<Bytes> {
+    fn piece(&self, at: u64, end: u64) -> io::Result<Bytes> {
         let mut before = 0;
-        for (offset, length) in self.pieces.iter() {
+        for piece in self.pieces.iter() {
+            let length = piece.len() as u64;
             if at < before + length {
-                let count = READ_BYTES.min(end - at).min(before + length - at);
-                let mut bytes = BytesMut::zeroed(usize::try_from(count).map_err(io::Error::other)?);
-                self.file.read_exact_at(&mut bytes, offset + at - before)?;
-                return Ok(bytes.freeze());
+                let count = SENT_BYTES.min(end - at).min(before + length - at);
+                let within = |offset: u64| usize::try_from(offset).map_err(io::Error::other);
+                return Ok(piece.slice(within(at - before)?..within(at - before + count)?));
             }
             before += length;
         }
         Err(io::ErrorKind::UnexpectedEof.into())
     }
+}
+
+/// The content of a file that nobody changes.
+fn map(file: &File) -> io::Result<Bytes> {
+    // SAFETY: a file of the folder is not to be changed while it is served (a measurement reads it), and an upload has no
+    // name and is written no more.
+    #[expect(unsafe_code)]
+    let content = unsafe { memmap2::Mmap::map(file) }?;
+    Ok(Bytes::from_owner(content))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -296,7 +310,7 @@ impl S3 for ServedFolder {
         let input = request.input;
         let file = tempfile::tempfile_in(&self.folder).map_err(S3Error::internal_error)?;
         let length = receive(input.body, &file, 0).await?;
-        let stored = self.stored(file.into(), vec![(0, length)]);
+        let stored = self.stored(&file, &[(0, length)]).map_err(S3Error::internal_error)?;
         let tag = self.place(
             input.key,
             stored,
@@ -365,7 +379,9 @@ impl S3 for ServedFolder {
             let start = u64::try_from(number).map_err(|_| s3_error!(InvalidPart))? * PART_BYTES;
             pieces.push((start, *length));
         }
-        let stored = self.stored(upload.file, pieces);
+        let stored = self
+            .stored(&upload.file, &pieces)
+            .map_err(S3Error::internal_error)?;
         let tag = self.place(
             input.key.clone(),
             stored,
