@@ -5,7 +5,7 @@
     python3 scripts/bench_merge_s3.py /tmp/bench-models
 
 The folder holds `base` and `tuned-1..n` (`scripts/make_merge_models.py`). The server (`s3_server`, of crates/testkit) speaks
-S3 over HTTP on the loopback address. It serves the very files of the folder, keeps uploads in a file of its own, and shares
+S3 over HTTP on the loopback address. It serves the very files of the folder, keeps uploads in its memory, and shares
 the processors with the merge: both ends of the line are paid here, where a real server has machines of its own. It believes
 every signature and computes no checksum; we sign what we send, unless `--unsigned-payload`. The disk's merge syncs its output
 to the device, the server does not.

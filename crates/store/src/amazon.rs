@@ -72,8 +72,14 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
     if let Some(region) = &settings.region {
         builder = builder.with_region(region);
     }
+    let is_plain = |endpoint: &String| endpoint.to_ascii_lowercase().starts_with("http://");
+    // Over TLS nobody can change a payload on its way; hashing it for the signature too would cost a tenth of an upload.
+    let is_encrypted = !settings.endpoint.as_ref().is_some_and(is_plain);
+    if is_encrypted && environment.get("AWS_UNSIGNED_PAYLOAD").is_none() {
+        builder = builder.with_unsigned_payload(true);
+    }
     if let Some(endpoint) = &settings.endpoint {
-        let plain = endpoint.to_ascii_lowercase().starts_with("http://");
+        let plain = is_plain(endpoint);
         builder = builder
             .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
             .with_endpoint(endpoint)

@@ -68,7 +68,8 @@ impl Store {
     /// Opens `s3://bucket/prefix`, `file:///path`, a plain path or `memory:///name`. Nothing is read or made yet.
     ///
     /// For S3, credentials and endpoint come from the usual AWS variables (`AWS_ACCESS_KEY_ID`,
-    /// `AWS_ENDPOINT_URL_S3`, ...) and from `~/.aws/credentials` and `~/.aws/config` (`AWS_PROFILE`).
+    /// `AWS_ENDPOINT_URL_S3`, ...) and from `~/.aws/credentials` and `~/.aws/config` (`AWS_PROFILE`). Payloads are hashed
+    /// for their signature where the endpoint is plain HTTP; over TLS only with `AWS_UNSIGNED_PAYLOAD=false`.
     ///
     /// # Errors
     /// [`StoreError::Address`] if the address is not understood or its credentials cannot be found.

@@ -9,8 +9,8 @@ use tributary_tensorfile::{DType, from_f32, to_f32};
 use super::Output;
 use super::block::Cut;
 use super::buffers::{Buffers, Footprint, Ledger, Sizing};
-use super::made::Made;
 use super::held::Pool;
+use super::made::Made;
 use super::queue::{Claim, Job, Open, Queue};
 use super::tally::Share;
 use super::view::View;
@@ -109,10 +109,7 @@ impl Pass<'_> {
             while let Some(claim) = queue.claim() {
                 // Nobody may wait for a block whose worker is gone.
                 let place = claim.place();
-                let _abandoned = Abandoned {
-                    queue: &queue,
-                    place,
-                };
+                let _abandoned = Abandoned { queue: &queue, place };
                 let done = if self.cancel.load(Ordering::Relaxed) {
                     Err(MergeError::Cancelled)
                 } else {

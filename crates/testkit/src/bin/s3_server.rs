@@ -1,7 +1,7 @@
 //! The test server as a program: `s3_server DIR PORT [--seconds N] [--faults PER_MILLE] [--seed N] [--count yes]`.
 //!
 //! Loopback only, and it ends by itself after `--seconds` (600 unless told). Prints the variables a client needs. With
-//! `--count yes` it is the server for measurements: it serves the files below `DIR/bucket`, keeps uploads until it ends,
+//! `--count yes` it is the server for measurements: it serves the files below `DIR/bucket`, keeps uploads in memory,
 //! and tells at `/-/traffic` what went over the network (`scripts/bench_merge_s3.py` reads it).
 
 use std::io::{self, Write};

@@ -1,16 +1,14 @@
 //! Storage for measurements: the files of a folder as they are, and what is uploaded while the server runs.
 //!
 //! It does as little as it can, because client and server share the processors of one machine: no checksum is computed,
-//! no file is copied, what is sent is the mapped file itself, and a version tag is a number. A file that lay in the folder
-//! at the start is never changed, only forgotten when its key is deleted or written anew; an upload lies in a file without
-//! a name, which is gone with its last reader. Writes are done in place of waiting for them, the threads of the server
-//! being for this alone.
+//! no file is copied, what is sent is the mapped file itself, what is received stays in memory as it came, and a version
+//! tag is a number. A file that lay in the folder at the start is never changed, only forgotten when its key is deleted or
+//! written anew.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -31,14 +29,13 @@ use super::BUCKET;
 
 /// Bytes that are sent, and counted, at once.
 const SENT_BYTES: u64 = 512 << 10;
-/// Where part number n of an upload lies in its file, which is mostly holes: at n times this. No part may be larger.
-const PART_BYTES: u64 = 1 << 30;
 /// Most keys of one answer to a listing.
 const LISTED: usize = 1000;
 
-/// Pieces of a mapped file, in the order in which they are served.
+/// An object.
 #[derive(Clone)]
 struct Stored {
+    /// In the order in which they are served; a mapped file is one.
     pieces: Arc<[Bytes]>,
     size: u64,
     version: u64,
@@ -48,24 +45,18 @@ struct Stored {
 /// The storage.
 #[derive(Clone)]
 pub(crate) struct ServedFolder {
-    folder: PathBuf,
     versions: Arc<AtomicU64>,
     objects: Arc<Mutex<BTreeMap<String, Stored>>>,
-    /// By the upload's id; the parts by number, with their lengths.
-    uploads: Arc<Mutex<BTreeMap<String, Upload>>>,
+    uploads: Arc<Mutex<BTreeMap<String, Parts>>>,
 }
 
-#[derive(Clone)]
-struct Upload {
-    file: Arc<File>,
-    parts: BTreeMap<i32, u64>,
-}
+/// What an upload consists of, by number.
+type Parts = BTreeMap<i32, Vec<Bytes>>;
 
 impl ServedFolder {
     /// The files below `folder/bucket` (links are followed) under their paths.
     pub(crate) fn new(folder: &Path) -> io::Result<ServedFolder> {
         let served = ServedFolder {
-            folder: folder.to_path_buf(),
             versions: Arc::default(),
             objects: Arc::default(),
             uploads: Arc::default(),
@@ -85,29 +76,20 @@ impl ServedFolder {
             if path.is_dir() {
                 self.take_in(&path, &format!("{key}/"))?;
             } else {
-                let file = File::open(&path)?;
-                let size = file.metadata()?.len();
-                let stored = self.stored(&file, &[(0, size)])?;
+                let stored = self.stored(vec![map(&File::open(&path)?)?]);
                 lock(&self.objects).insert(key, stored);
             }
         }
         Ok(())
     }
 
-    /// An object of these pieces, offset and length, of a file.
-    fn stored(&self, file: &File, pieces: &[(u64, u64)]) -> io::Result<Stored> {
-        let size = pieces.iter().map(|(_, length)| length).sum();
-        let content = if size == 0 { Bytes::new() } else { map(file)? };
-        let piece = |(start, length): &(u64, u64)| {
-            let within = |offset: u64| usize::try_from(offset).map_err(io::Error::other);
-            Ok(content.slice(within(*start)?..within(start + length)?))
-        };
-        Ok(Stored {
-            pieces: pieces.iter().map(piece).collect::<io::Result<_>>()?,
-            size,
+    fn stored(&self, pieces: Vec<Bytes>) -> Stored {
+        Stored {
+            size: pieces.iter().map(|piece| piece.len() as u64).sum(),
+            pieces: pieces.into(),
             version: self.versions.fetch_add(1, Ordering::Relaxed),
             modified: SystemTime::now(),
-        })
+        }
     }
 
     fn find(&self, key: &str, condition: Option<&ETagCondition>) -> S3Result<Stored> {
@@ -194,8 +176,10 @@ impl Stored {
 
 /// The content of a file that nobody changes.
 fn map(file: &File) -> io::Result<Bytes> {
-    // SAFETY: a file of the folder is not to be changed while it is served (a measurement reads it), and an upload has no
-    // name and is written no more.
+    if file.metadata()?.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: nobody changes a file that a measurement reads.
     #[expect(unsafe_code)]
     let content = unsafe { memmap2::Mmap::map(file) }?;
     Ok(Bytes::from_owner(content))
@@ -209,20 +193,15 @@ fn signed(length: u64) -> Option<i64> {
     i64::try_from(length).ok()
 }
 
-/// Writes a body to `file` from `start` on; returns its length.
-async fn receive(body: Option<StreamingBlob>, file: &File, start: u64) -> S3Result<u64> {
+/// A body as it came.
+async fn receive(body: Option<StreamingBlob>) -> S3Result<Vec<Bytes>> {
     let mut body = body.ok_or_else(|| s3_error!(IncompleteBody))?;
-    let mut length = 0;
+    let mut pieces = Vec::new();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| S3Error::internal_error(io::Error::other(error.to_string())))?;
-        if length + piece.len() as u64 > PART_BYTES {
-            return Err(s3_error!(EntityTooLarge));
-        }
-        file.write_all_at(&piece, start + length)
-            .map_err(S3Error::internal_error)?;
-        length += piece.len() as u64;
+        pieces.push(piece);
     }
-    Ok(length)
+    Ok(pieces)
 }
 
 #[async_trait::async_trait]
@@ -308,9 +287,7 @@ impl S3 for ServedFolder {
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
-        let file = tempfile::tempfile_in(&self.folder).map_err(S3Error::internal_error)?;
-        let length = receive(input.body, &file, 0).await?;
-        let stored = self.stored(&file, &[(0, length)]).map_err(S3Error::internal_error)?;
+        let stored = self.stored(receive(input.body).await?);
         let tag = self.place(
             input.key,
             stored,
@@ -327,13 +304,8 @@ impl S3 for ServedFolder {
         &self,
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        let file = tempfile::tempfile_in(&self.folder).map_err(S3Error::internal_error)?;
         let id = self.versions.fetch_add(1, Ordering::Relaxed).to_string();
-        let upload = Upload {
-            file: file.into(),
-            parts: BTreeMap::new(),
-        };
-        lock(&self.uploads).insert(id.clone(), upload);
+        lock(&self.uploads).insert(id.clone(), Parts::new());
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(request.input.bucket),
             key: Some(request.input.key),
@@ -348,12 +320,13 @@ impl S3 for ServedFolder {
     ) -> S3Result<S3Response<UploadPartOutput>> {
         let input = request.input;
         let number = input.part_number;
-        let start = u64::try_from(number).map_err(|_| s3_error!(InvalidPart))? * PART_BYTES;
-        let upload = lock(&self.uploads).get(&input.upload_id).cloned();
-        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
-        let length = receive(input.body, &upload.file, start).await?;
-        if let Some(upload) = lock(&self.uploads).get_mut(&input.upload_id) {
-            upload.parts.insert(number, length);
+        if !lock(&self.uploads).contains_key(&input.upload_id) {
+            return Err(s3_error!(NoSuchUpload));
+        }
+        let pieces = receive(input.body).await?;
+        let length: usize = pieces.iter().map(Bytes::len).sum();
+        if let Some(parts) = lock(&self.uploads).get_mut(&input.upload_id) {
+            parts.insert(number, pieces);
         }
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(ETag::Strong(format!("{number}-{length}"))),
@@ -370,18 +343,15 @@ impl S3 for ServedFolder {
             .multipart_upload
             .and_then(|named| named.parts)
             .unwrap_or_default();
-        let upload = lock(&self.uploads).get(&input.upload_id).cloned();
-        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
-        let mut pieces = Vec::with_capacity(named.len());
+        let parts = lock(&self.uploads).get(&input.upload_id).cloned();
+        let parts = parts.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let mut pieces = Vec::new();
         for part in named {
             let number = part.part_number.ok_or_else(|| s3_error!(InvalidPart))?;
-            let length = upload.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
-            let start = u64::try_from(number).map_err(|_| s3_error!(InvalidPart))? * PART_BYTES;
-            pieces.push((start, *length));
+            let part = parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
+            pieces.extend(part.iter().cloned());
         }
-        let stored = self
-            .stored(&upload.file, &pieces)
-            .map_err(S3Error::internal_error)?;
+        let stored = self.stored(pieces);
         let tag = self.place(
             input.key.clone(),
             stored,
