@@ -5,7 +5,7 @@
 //!
 //! Deviation of mergekit, with `rescale: l1`: the rest is rescaled so that Σ|δ̂ₜ| = Σ|δₜ| in each tensor.
 
-use super::draw::{Draw, Rescale};
+use super::draw::{Chance, Draw, Rescale, kept};
 use super::sparse::{Sparse, Sparsify};
 use super::{
     BaseUse, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
@@ -75,6 +75,7 @@ impl Method for Dare {
         let masks = densities.iter().enumerate().map(|(model, density)| Mask {
             draw: Draw::new(seed, model, &tensor.name),
             density: *density as f32,
+            chance: Chance::of(*density as f32),
         });
         let sparsify = Random {
             masks: masks.collect(),
@@ -97,6 +98,7 @@ const LANES: usize = 16;
 struct Mask {
     draw: Draw,
     density: f32,
+    chance: Chance,
 }
 
 /// Keeps elements at random.
@@ -117,25 +119,24 @@ impl Sparsify for Random {
     /// Σ|δ| and Σ|δ| of what is kept.
     fn sum(&self, model: usize, start: usize, delta: &[f32], sums: &mut [f64]) {
         let mask = &self.masks[model];
-        let (all, kept) = vectorised(
+        let (all, kept_sums) = vectorised(
             #[inline(always)]
             || {
-                let (mut all, mut kept) = ([0.0f64; LANES], [0.0f64; LANES]);
+                let (mut all, mut sums) = ([0.0f64; LANES], [0.0f64; LANES]);
                 for (number, lanes) in delta.chunks(LANES).enumerate() {
-                    for ((lane, delta), (all, kept)) in
-                        lanes.iter().enumerate().zip(all.iter_mut().zip(&mut kept))
+                    for ((lane, delta), (all, sum)) in
+                        lanes.iter().enumerate().zip(all.iter_mut().zip(&mut sums))
                     {
-                        let size = f64::from(delta.abs());
-                        let keeps = mask.draw.uniform(start + number * LANES + lane) < mask.density;
-                        *all += size;
-                        *kept += if keeps { size } else { 0.0 };
+                        let keeps = mask.draw.keeps(start + number * LANES + lane, mask.chance);
+                        *all += f64::from(delta.abs());
+                        *sum += f64::from(kept(delta.abs(), keeps));
                     }
                 }
-                (all, kept)
+                (all, sums)
             },
         );
         sums[2 * model] += all.iter().sum::<f64>();
-        sums[2 * model + 1] += kept.iter().sum::<f64>();
+        sums[2 * model + 1] += kept_sums.iter().sum::<f64>();
     }
 
     fn apply(&self, found: &[Measured], model: usize, start: usize, delta: &mut [f32]) {
@@ -151,8 +152,7 @@ impl Sparsify for Random {
             #[inline(always)]
             || {
                 for (at, delta) in delta.iter_mut().enumerate() {
-                    let keeps = mask.draw.uniform(start + at) < mask.density;
-                    *delta = if keeps { *delta * factor } else { 0.0 };
+                    *delta = kept(*delta * factor, mask.draw.keeps(start + at, mask.chance));
                 }
             },
         );

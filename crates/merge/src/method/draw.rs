@@ -25,6 +25,18 @@ impl Draw {
     /// Uniform in [0, 1) with 24 bits.
     #[inline(always)]
     pub(super) fn uniform(self, element: usize) -> f32 {
+        self.bits(element) as f32 * (1.0 / SCALE)
+    }
+
+    /// Is the uniform number below the chance? The bits are those of [`Self::uniform`].
+    #[inline(always)]
+    pub(super) fn keeps(self, element: usize, chance: Chance) -> bool {
+        self.bits(element) < chance.0
+    }
+
+    /// 24 random bits.
+    #[inline(always)]
+    fn bits(self, element: usize) -> u32 {
         // SplitMix64, counted by the element.
         let mut z = self
             .key
@@ -32,8 +44,28 @@ impl Draw {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        (z >> 40) as f32 * (1.0 / (1u64 << 24) as f32)
+        (z >> 40) as u32
     }
+}
+
+/// 2²⁴.
+const SCALE: f32 = (1u32 << 24) as f32;
+
+/// A probability as the number that 24 random bits must be below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chance(u32);
+
+impl Chance {
+    pub(super) fn of(probability: f32) -> Chance {
+        // Scaling by a power of two is exact, and an integer is below x where it is below ⌈x⌉.
+        Chance((probability * SCALE).ceil() as u32)
+    }
+}
+
+/// The value, or 0 where it is dropped: by its bits, since a branch taken at random costs more than all else here.
+#[inline(always)]
+pub(super) fn kept(value: f32, keeps: bool) -> f32 {
+    f32::from_bits(value.to_bits() & 0u32.wrapping_sub(u32::from(keeps)))
 }
 
 /// How what is kept makes up for what was dropped.
@@ -63,6 +95,22 @@ impl Rescale {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chance_is_a_probability() {
+        let draw = Draw::new(7, 1, "y");
+        for probability in [0.0, 1e-9, 0.1, 0.25, 0.5, 0.7, 1.0 - f32::EPSILON, 1.0] {
+            let chance = Chance::of(probability);
+            for at in 0..10_000 {
+                assert_eq!(
+                    draw.keeps(at, chance),
+                    draw.uniform(at) < probability,
+                    "{probability}, {at}"
+                );
+            }
+        }
+        assert_eq!((kept(-3.5, true), kept(f32::NAN, false)), (-3.5, 0.0));
+    }
 
     #[test]
     fn draws_are_uniform_and_of_their_own() {
