@@ -1,10 +1,6 @@
 //! Negative log-likelihood a token, with its standard error over documents.
 
 use serde::{Deserialize, Serialize};
-use tributary_data::{Document, EvaluationBatches, EvaluationOptions};
-use tributary_model::{Decoder, TokenBatch};
-
-use crate::error::{EvaluateError, Result};
 
 /// How an evaluation is run. None of it changes a figure beyond rounding, but `context`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,6 +29,9 @@ pub struct DocumentScore {
     pub tokens: u64,
     /// Σ negative log-likelihood, nats.
     pub nll: f64,
+    /// Tokens that were among the k most probable ones, for each k asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub correct: Vec<u64>,
 }
 
 /// Likelihood of a data set under a model.
@@ -63,103 +62,50 @@ pub struct ScoredDocuments {
     pub tokens: Vec<Vec<f32>>,
 }
 
-/// Scores every token of every document that counts. `progress` hears of tokens read and all tokens, and says
-/// whether to go on.
-///
-/// # Errors
-/// [`EvaluateError::NothingToScore`]; [`EvaluateError::NotFinite`] for a model whose numbers overflow;
-/// [`EvaluateError::Model`] for tokens outside the vocabulary.
-pub fn likelihood(
-    decoder: &Decoder,
-    documents: &[Document],
-    options: &LikelihoodOptions,
-    progress: &mut dyn FnMut(u64, u64) -> bool,
-) -> Result<ScoredDocuments> {
-    let mut tokens: Vec<Vec<f32>> = documents
-        .iter()
-        .map(|document| vec![f32::NAN; document.tokens.len()])
-        .collect();
-    let cut = EvaluationOptions {
-        rows: options.batch_tokens.max(1),
-        context: options.context,
-        stride: None,
-        max_positions: Some(options.batch_tokens),
-        pad: 0,
-    };
-    let batches = EvaluationBatches::new(documents, cut)?;
-    let all = batches.positions();
-    let mut done = 0;
-    for batch in batches {
-        done += batch.tokens.len() as u64;
-        let scored: Vec<_> = batch.scored_tokens().collect();
-        let input = TokenBatch::packed(
-            batch.rows,
-            batch.len,
-            batch.tokens,
-            &batch.segments,
-            batch.targets,
-        )?;
-        let nll = decoder.nll(&input)?;
-        for token in scored {
-            let score = nll[token.index];
-            if !score.is_finite() {
-                return Err(EvaluateError::NotFinite {
-                    document: documents[token.document as usize].id.clone(),
-                    token: token.token as usize,
-                });
-            }
-            tokens[token.document as usize][token.token as usize] = score;
-        }
-        if !progress(done, all) {
-            return Err(EvaluateError::Cancelled);
-        }
-    }
-    let scores: Vec<DocumentScore> = documents
-        .iter()
-        .zip(&tokens)
-        .map(|(document, tokens)| {
-            let scored = tokens.iter().filter(|score| !score.is_nan());
-            DocumentScore {
-                id: document.id.clone(),
-                tokens: scored.clone().count() as u64,
-                nll: scored.map(|score| f64::from(*score)).sum(),
-            }
-        })
-        .collect();
-    let total = summarise(&scores).ok_or(EvaluateError::NothingToScore {
-        documents: documents.len(),
-    })?;
-    Ok(ScoredDocuments {
-        total,
-        documents: scores,
-        tokens,
-    })
-}
-
-/// The ratio estimate Σ nll / Σ tokens with its linearised error over documents (Cochran, *Sampling Techniques*,
-/// §6.3): `√(n/(n−1)·Σ(sᵢ − r·tᵢ)²) / Σt`, documents being the sampled units since their tokens hang together.
-fn summarise(documents: &[DocumentScore]) -> Option<Likelihood> {
-    let scored: Vec<&DocumentScore> = documents.iter().filter(|document| document.tokens > 0).collect();
-    let tokens: u64 = scored.iter().map(|document| document.tokens).sum();
+/// The ratio estimate Σ values / Σ tokens with its linearised error over documents (Cochran, *Sampling Techniques*,
+/// §6.3): `√(n/(n−1)·Σ(vᵢ − r·tᵢ)²) / Σt`, documents being the sampled units since their tokens hang together. None
+/// without a token; no error for a single document.
+fn ratio(values: &[(f64, u64)]) -> Option<(f64, Option<f64>)> {
+    let tokens: u64 = values.iter().map(|(_, tokens)| tokens).sum();
     if tokens == 0 {
         return None;
     }
-    let nll = scored.iter().map(|document| document.nll).sum::<f64>() / tokens as f64;
-    let count = scored.len() as f64;
+    let ratio = values.iter().map(|(value, _)| value).sum::<f64>() / tokens as f64;
+    let scored = values.iter().filter(|(_, tokens)| *tokens > 0);
+    let count = scored.clone().count() as f64;
     let squares: f64 = scored
-        .iter()
-        .map(|document| (document.nll - nll * document.tokens as f64).powi(2))
+        .map(|(value, tokens)| (value - ratio * *tokens as f64).powi(2))
         .sum();
-    let nll_stderr = (scored.len() > 1).then(|| (count / (count - 1.0) * squares).sqrt() / tokens as f64);
+    let error = (count > 1.0).then(|| (count / (count - 1.0) * squares).sqrt() / tokens as f64);
+    Some((ratio, error))
+}
+
+/// The likelihood of all documents together; none without a scored token.
+pub(crate) fn summarise(documents: &[DocumentScore]) -> Option<Likelihood> {
+    let values: Vec<(f64, u64)> = documents
+        .iter()
+        .map(|document| (document.nll, document.tokens))
+        .collect();
+    let (nll, nll_stderr) = ratio(&values)?;
     let perplexity = nll.exp();
     Some(Likelihood {
-        documents: scored.len() as u64,
-        tokens,
+        documents: values.iter().filter(|(_, tokens)| *tokens > 0).count() as u64,
+        tokens: values.iter().map(|(_, tokens)| tokens).sum(),
         nll,
         nll_stderr,
         perplexity,
         perplexity_stderr: nll_stderr.map(|error| perplexity * error),
     })
+}
+
+/// The share of tokens that were among the most probable ones, with its standard error over documents: of number `at` of
+/// the k asked for. None where it was not asked for.
+pub fn accuracy(documents: &[DocumentScore], at: usize) -> Option<(f64, Option<f64>)> {
+    let values: Option<Vec<(f64, u64)>> = documents
+        .iter()
+        .map(|document| Some((*document.correct.get(at)? as f64, document.tokens)))
+        .collect();
+    ratio(&values?)
 }
 
 /// The difference of two models' mean negative log-likelihood on the same documents.
@@ -193,9 +139,11 @@ pub fn paired_difference(first: &[DocumentScore], second: &[DocumentScore]) -> O
 
 #[cfg(test)]
 mod tests {
-    use tributary_model::{Device, LlamaSizes, ModelConfig};
+    use tributary_data::Document;
+    use tributary_model::{Decoder, Device, LlamaSizes, ModelConfig};
 
     use super::*;
+    use crate::measure::{CalibrationWanted, Wanted, measure};
 
     fn decoder() -> Decoder {
         let config = ModelConfig::llama(LlamaSizes {
@@ -234,7 +182,11 @@ mod tests {
                 context: 64,
                 batch_tokens,
             };
-            likelihood(&decoder, &documents, &options, &mut |_, _| true).unwrap()
+            measure(&decoder, &documents, &options, &Wanted::default(), &mut |_, _| {
+                true
+            })
+            .unwrap()
+            .scored
         };
         let (one, many) = (run(1), run(500));
         assert_eq!(one.total.tokens, many.total.tokens);
@@ -251,11 +203,51 @@ mod tests {
     }
 
     #[test]
+    fn what_else_is_measured_does_not_change_a_score() {
+        let decoder = decoder();
+        let documents: Vec<Document> = (0..9).map(|index| document(index, 3 + index * 4)).collect();
+        let options = LikelihoodOptions {
+            context: 16,
+            batch_tokens: 48,
+        };
+        let run =
+            |wanted: &Wanted| measure(&decoder, &documents, &options, wanted, &mut |_, _| true).unwrap();
+        let alone = run(&Wanted::default());
+        let all = run(&Wanted {
+            top: vec![1, 5, 50],
+            calibration: Some(CalibrationWanted {
+                bins: 100,
+                class_wise: true,
+            }),
+            block_influence: true,
+        });
+        for (a, b) in alone
+            .scored
+            .tokens
+            .iter()
+            .flatten()
+            .zip(all.scored.tokens.iter().flatten())
+        {
+            assert!(a == b || (a.is_nan() && b.is_nan()), "{a} != {b}");
+        }
+        let calibration = all.calibration.unwrap();
+        assert_eq!(calibration.positions, alone.scored.total.tokens);
+        let hits: u64 = calibration.full.iter().map(|bin| bin.hits).sum();
+        assert_eq!(hits, calibration.positions);
+        assert!(calibration.full_ece_stderr.unwrap() > 0.0);
+        // Every token is among the 50 of the vocabulary.
+        assert_eq!(accuracy(&all.scored.documents, 2).unwrap().0, 1.0);
+        let influence = all.block_influence.unwrap();
+        assert!(influence.layers.len() == 2 && influence.layers.iter().all(|layer| *layer > 0.0));
+    }
+
+    #[test]
     fn a_difference_is_paired_by_document() {
         let score = |id: &str, tokens: u64, nll: f64| DocumentScore {
             id: id.into(),
             tokens,
             nll,
+            correct: Vec::new(),
         };
         let first = [score("a", 2, 4.0), score("b", 4, 9.0), score("c", 0, 0.0)];
         // Every token half a nat worse: no spread is left, however different the documents are.
@@ -277,6 +269,7 @@ mod tests {
             id: String::new(),
             tokens,
             nll,
+            correct: Vec::new(),
         };
         let total = summarise(&[score(2, 4.0), score(4, 6.0), score(0, 0.0)]).unwrap();
         assert_eq!((total.documents, total.tokens), (2, 6));

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tributary_data::{Document, TokenizeOptions, Tokenizer};
 use tributary_evaluate::{
-    DocumentScore, EvaluateError, Likelihood, LikelihoodOptions, likelihood, paired_difference,
+    Bin, BlockInfluence, Calibration, CalibrationWanted, DocumentScore, EvaluateError, Likelihood,
+    LikelihoodOptions, Wanted, accuracy, measure, paired_difference,
 };
 use tributary_model::{Decoder, Device, load_config};
 use tributary_pipeline::{
-    Estimate, Figure, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome,
+    Estimate, Figure, InputDeclaration, InputRef, JobContext, JobError, Line, MODEL_KIND, Outcome,
     OutputDeclaration, PlanContext, Problem, ResolvedInput, Score, TypedJob,
 };
 use tributary_train::STATE_KIND;
@@ -36,6 +37,10 @@ pub struct EvaluateSettings {
     /// What to measure.
     #[serde(default = "default_metrics")]
     pub metrics: Vec<Metric>,
+    /// Bins of probability, of equal width, for calibration errors.
+    #[serde(default = "default_bins")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub bins: u32,
     /// Tokens of a window: a prediction looks back on one less; each model's context, at most 2048, unless given.
     #[serde(default)]
     pub context: Option<u32>,
@@ -56,26 +61,85 @@ pub enum Metric {
     Nll,
     /// Its exponential.
     Perplexity,
+    /// Share of tokens that were the most probable one.
+    Accuracy,
+    /// Share of tokens that were among the five most probable ones.
+    #[serde(rename = "top_5_accuracy")]
+    Top5Accuracy,
+    /// Expected calibration error of the most probable token.
+    Ece,
+    /// Calibration error of every token of the vocabulary on its own, their mean.
+    ClassWiseEce,
+    /// Calibration error of all tokens of the vocabulary together.
+    FullEce,
+    /// How much each layer changes its input.
+    BlockInfluence,
 }
 
+/// The k of the accuracies.
+const TOP: [usize; 2] = [1, 5];
+
 impl Metric {
-    fn title(self) -> &'static str {
+    fn title(self, bins: u32) -> String {
         match self {
-            Self::Nll => "negative log-likelihood, nats a token",
-            Self::Perplexity => "perplexity",
+            Self::Nll => "negative log-likelihood, nats a token".to_owned(),
+            Self::Perplexity => "perplexity".to_owned(),
+            Self::Accuracy => "accuracy".to_owned(),
+            Self::Top5Accuracy => "top-5 accuracy".to_owned(),
+            Self::Ece => format!("ECE, {bins} bins"),
+            Self::ClassWiseEce => format!("class-wise ECE, {bins} bins"),
+            Self::FullEce => format!("Full-ECE, {bins} bins"),
+            Self::BlockInfluence => "Block Influence".to_owned(),
         }
     }
 
-    fn of(self, total: &Likelihood) -> (f64, Option<f64>) {
+    /// The value with its standard error; none for what is no single number.
+    fn of(self, cell: &Cell) -> Option<(f64, Option<f64>)> {
+        let calibration = cell.calibration.as_ref();
         match self {
-            Self::Nll => (total.nll, total.nll_stderr),
-            Self::Perplexity => (total.perplexity, total.perplexity_stderr),
+            Self::Nll => Some((cell.total.nll, cell.total.nll_stderr)),
+            Self::Perplexity => Some((cell.total.perplexity, cell.total.perplexity_stderr)),
+            Self::Accuracy => accuracy(&cell.documents, 0),
+            Self::Top5Accuracy => accuracy(&cell.documents, 1),
+            Self::Ece => calibration.map(|found| (found.ece, found.ece_stderr)),
+            Self::ClassWiseEce => Some((calibration?.class_wise_ece?, None)),
+            Self::FullEce => calibration.map(|found| (found.full_ece, found.full_ece_stderr)),
+            Self::BlockInfluence => None,
+        }
+    }
+
+    fn lower_is_better(self) -> bool {
+        !matches!(self, Self::Accuracy | Self::Top5Accuracy)
+    }
+}
+
+impl EvaluateSettings {
+    /// What the metrics need beside the likelihood.
+    fn wanted(&self) -> Wanted {
+        let has = |metrics: &[Metric]| self.metrics.iter().any(|metric| metrics.contains(metric));
+        let class_wise = has(&[Metric::ClassWiseEce]);
+        let calibration = class_wise || has(&[Metric::Ece, Metric::FullEce]);
+        Wanted {
+            top: if has(&[Metric::Accuracy, Metric::Top5Accuracy]) {
+                TOP.to_vec()
+            } else {
+                Vec::new()
+            },
+            calibration: calibration.then_some(CalibrationWanted {
+                bins: self.bins as usize,
+                class_wise,
+            }),
+            block_influence: has(&[Metric::BlockInfluence]),
         }
     }
 }
 
 fn default_metrics() -> Vec<Metric> {
     vec![Metric::Nll]
+}
+
+fn default_bins() -> u32 {
+    15
 }
 
 fn default_batch_tokens() -> u32 {
@@ -90,6 +154,8 @@ struct Cell {
     data: String,
     total: Likelihood,
     documents: Vec<DocumentScore>,
+    calibration: Option<Calibration>,
+    block_influence: Option<BlockInfluence>,
     /// For each document the negative log-likelihood of each token, null where not scored.
     tokens: Option<Vec<Vec<Option<f32>>>>,
 }
@@ -101,17 +167,17 @@ pub struct Evaluate;
 impl TypedJob for Evaluate {
     type Settings = EvaluateSettings;
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str =
-        "Measures models on texts: negative log-likelihood and perplexity with standard errors.";
+        "Measures models on texts: likelihood, accuracy, calibration, Block Influence; with standard errors.";
     const EXAMPLE: &'static str = "- id: scores
   job: evaluate
   with:
     models: [\"${base.model}\", \"${tuned.model}\"]
     data:
       - {name: facts, source: \"${corpora.facts}\", split: held_out}
-    metrics: [nll, perplexity]
+    metrics: [nll, accuracy, full_ece]
 ";
 
     fn is_seeded(&self, _: &EvaluateSettings) -> bool {
@@ -147,6 +213,9 @@ impl TypedJob for Evaluate {
             if is_empty {
                 problems.push(Problem::new(field, "nothing is listed").help("list at least one"));
             }
+        }
+        if !(1..=1000).contains(&settings.bins) {
+            problems.push(Problem::new("bins", "must be 1 to 1000").help("15 is usual"));
         }
         if settings.context.is_some_and(|context| context < 2) {
             let problem = Problem::new(
@@ -208,15 +277,25 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
         cells.extend(model_cells(settings, context, index, name, &sets, device)?);
     }
     write(settings, context, &cells)?;
-    let scores = settings
-        .metrics
-        .iter()
-        .flat_map(|metric| cells.iter().map(|cell| score(*metric, cell)));
+    let scores = settings.metrics.iter().flat_map(|metric| {
+        cells
+            .iter()
+            .filter_map(|cell| score(*metric, settings.bins, cell))
+    });
     let mut outcome = Outcome::default().figure(Figure::Scores {
         scores: scores.collect(),
     });
     if models.len() > 1 {
         outcome = outcome.figure(differences(&models, columns, &cells));
+    }
+    for column in 0..columns {
+        let of_column: Vec<&Cell> = cells.iter().skip(column).step_by(columns).collect();
+        for figure in [reliability(&of_column), influences(&of_column)]
+            .into_iter()
+            .flatten()
+        {
+            outcome = outcome.figure(figure);
+        }
     }
     let tokens: u64 = cells.iter().map(|cell| cell.total.tokens).sum();
     Ok(outcome
@@ -286,7 +365,7 @@ fn model_cells(
                 loaded.insert((decoder, tokenizer))
             }
         };
-        let mut cell = measure(settings, context, (name, decoder, tokenizer), column, set)?;
+        let mut cell = cell(settings, context, (name, decoder, tokenizer), column, set)?;
         cell.data.clone_from(&sets[column]);
         let bytes = serde_json::to_vec(&cell).map_err(|error| JobError::bug(error.to_string()))?;
         context.checkpoints.put(&place(column), bytes)?;
@@ -295,7 +374,7 @@ fn model_cells(
     Ok(cells)
 }
 
-fn measure(
+fn cell(
     settings: &EvaluateSettings,
     context: &JobContext,
     (name, decoder, tokenizer): (&str, &Decoder, &Tokenizer),
@@ -316,20 +395,27 @@ fn measure(
         batch_tokens: settings.batch_tokens as usize,
     };
     let mut before = None;
-    let scored = likelihood(decoder, &documents, &options, &mut |done, all| {
-        if before.is_none() {
-            context
-                .progress
-                .begin(&format!("{name} on {data}"), Some(all), "tokens");
-        }
-        context.progress.advance(done.min(all) - before.unwrap_or(0));
-        before = Some(done.min(all));
-        !context.cancellation.is_cancelled()
-    });
-    let scored = match scored {
+    let measured = measure(
+        decoder,
+        &documents,
+        &options,
+        &settings.wanted(),
+        &mut |done, all| {
+            if before.is_none() {
+                context
+                    .progress
+                    .begin(&format!("{name} on {data}"), Some(all), "tokens");
+            }
+            context.progress.advance(done.min(all) - before.unwrap_or(0));
+            before = Some(done.min(all));
+            !context.cancellation.is_cancelled()
+        },
+    );
+    let measured = match measured {
         Err(EvaluateError::Cancelled) => return Err(JobError::cancelled()),
         other => other.blame(format!("measuring {name} on {data}"))?,
     };
+    let scored = measured.scored;
     context.progress.metric(&data, scored.total.nll);
     let finite = |scores: Vec<f32>| {
         scores
@@ -345,21 +431,71 @@ fn measure(
         data,
         total: scored.total,
         documents: scored.documents,
+        calibration: measured.calibration,
+        block_influence: measured.block_influence,
         tokens,
     })
 }
 
-fn score(metric: Metric, cell: &Cell) -> Score {
-    let (value, stderr) = metric.of(&cell.total);
-    Score {
+fn score(metric: Metric, bins: u32, cell: &Cell) -> Option<Score> {
+    let (value, stderr) = metric.of(cell)?;
+    Some(Score {
         model: cell.model.clone(),
         dataset: cell.data.clone(),
-        metric: metric.title().to_owned(),
+        metric: metric.title(bins),
         value,
         stderr,
         count: cell.total.documents,
-        lower_is_better: true,
+        lower_is_better: metric.lower_is_better(),
+    })
+}
+
+/// The reliability diagram of models on one data set: how often tokens came, against the probability they were given.
+fn reliability(cells: &[&Cell]) -> Option<Figure> {
+    let line = |cell: &&Cell| {
+        let bins = &cell.calibration.as_ref()?.full;
+        let filled: Vec<&Bin> = bins.iter().filter(|bin| bin.predictions > 0).collect();
+        let share = |part: f64, bin: &Bin| part / bin.predictions as f64;
+        Some(Line {
+            name: cell.model.clone(),
+            x: filled.iter().map(|bin| share(bin.mass, bin)).collect(),
+            y: filled.iter().map(|bin| share(bin.hits as f64, bin)).collect(),
+        })
+    };
+    let mut lines: Vec<Line> = cells.iter().filter_map(line).collect();
+    if lines.is_empty() {
+        return None;
     }
+    lines.push(Line {
+        name: "calibrated".to_owned(),
+        x: vec![0.0, 1.0],
+        y: vec![0.0, 1.0],
+    });
+    Some(Figure::Series {
+        title: format!("Reliability on {}: all tokens of the vocabulary", cells[0].data),
+        x_label: "probability given".to_owned(),
+        y_label: "share that came".to_owned(),
+        lines,
+    })
+}
+
+/// Block Influence of models on one data set.
+fn influences(cells: &[&Cell]) -> Option<Figure> {
+    let line = |cell: &&Cell| {
+        let layers = &cell.block_influence.as_ref()?.layers;
+        Some(Line {
+            name: cell.model.clone(),
+            x: (0..layers.len()).map(|layer| layer as f64).collect(),
+            y: layers.clone(),
+        })
+    };
+    let lines: Vec<Line> = cells.iter().filter_map(line).collect();
+    (!lines.is_empty()).then(|| Figure::Series {
+        title: format!("Block Influence on {}", cells[0].data),
+        x_label: "layer, from 0".to_owned(),
+        y_label: "1 − mean cosine of a layer's input and output".to_owned(),
+        lines,
+    })
 }
 
 /// How far each model is from the first, paired by document.
@@ -394,7 +530,21 @@ fn write(settings: &EvaluateSettings, context: &JobContext, cells: &[Cell]) -> R
     let bug = |error: serde_json::Error| JobError::bug(error.to_string());
     let totals: Vec<_> = cells
         .iter()
-        .map(|cell| json!({"model": cell.model, "data": cell.data, "nll": cell.total}))
+        .map(|cell| {
+            let mut line = json!({"model": cell.model, "data": cell.data, "nll": cell.total});
+            if let Some(calibration) = &cell.calibration {
+                line["calibration"] = json!(calibration);
+            }
+            if let Some(influence) = &cell.block_influence {
+                line["block_influence"] = json!(influence);
+            }
+            for (at, k) in TOP.iter().enumerate() {
+                if let Some((value, stderr)) = accuracy(&cell.documents, at) {
+                    line[format!("top_{k}_accuracy")] = json!({"value": value, "stderr": stderr});
+                }
+            }
+            line
+        })
         .collect();
     let document = json!({"context": settings.context, "scores": totals});
     context
@@ -405,6 +555,9 @@ fn write(settings: &EvaluateSettings, context: &JobContext, cells: &[Cell]) -> R
         for (index, scored) in cell.documents.iter().enumerate() {
             let tokens = cell.tokens.as_ref().map(|tokens| &tokens[index]);
             let mut line = json!({"model": cell.model, "data": cell.data, "id": scored.id, "tokens": scored.tokens, "nll": scored.nll});
+            for (k, correct) in TOP.iter().zip(&scored.correct) {
+                line[format!("top_{k}")] = json!(correct);
+            }
             if let Some(tokens) = tokens {
                 line["token_nll"] = json!(tokens);
             }

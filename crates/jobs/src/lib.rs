@@ -9,6 +9,7 @@ mod evaluate;
 mod import;
 mod merge;
 mod merge_figures;
+mod prune;
 mod synth;
 mod threads;
 mod tokenizer;
@@ -22,6 +23,7 @@ pub use import::{
     import,
 };
 pub use merge::Merge;
+pub use prune::{ChosenBy, Prune, PruneSettings};
 pub use synth::{Synth, SynthSettings};
 pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};
 pub use train_lm::{
@@ -40,4 +42,5 @@ pub fn registry() -> Registry {
         .with(TrainLm)
         .with(Evaluate)
         .with(Merge)
+        .with(Prune)
 }

@@ -166,7 +166,7 @@ fn unused(label: &str, is_used: impl Fn(&str) -> bool) -> String {
 }
 
 /// Opens an input under a name; the inner error is the model's fault.
-fn open(name: &str, input: &ResolvedInput) -> Result<Result<Source, MergeError>, JobError> {
+pub(crate) fn open(name: &str, input: &ResolvedInput) -> Result<Result<Source, MergeError>, JobError> {
     let facts = input
         .artifact
         .as_ref()
@@ -304,20 +304,20 @@ fn estimate(summary: &PlanSummary) -> Estimate {
 }
 
 /// Turns how far a merge is, heard from many threads, into stretches of work.
-struct Bytes<'a> {
+pub(crate) struct Bytes<'a> {
     sink: &'a dyn ProgressSink,
     last: Mutex<(Option<Phase>, u64)>,
 }
 
 impl<'a> Bytes<'a> {
-    fn new(sink: &'a dyn ProgressSink) -> Self {
+    pub(crate) fn new(sink: &'a dyn ProgressSink) -> Self {
         Bytes {
             sink,
             last: Mutex::new((None, 0)),
         }
     }
 
-    fn note(&self, progress: Progress) {
+    pub(crate) fn note(&self, progress: Progress) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != Some(progress.phase) {
             let what = match progress.phase {

@@ -13,6 +13,9 @@ use crate::kernel::{self, Geometry};
 use crate::rotary::Rotary;
 use crate::weights::{LayerWeights, Parameter, Weights, initial_values};
 
+/// Hears of a layer's number, its input and its output.
+type Observer<'a> = &'a mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>) -> Result<()>;
+
 /// A decoder on a device.
 #[derive(Debug)]
 pub struct Decoder {
@@ -85,6 +88,23 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::Input`] for a token id outside the vocabulary.
     pub fn hidden(&self, batch: &TokenBatch) -> Result<Tensor<2>> {
+        self.pass(batch, None)
+    }
+
+    /// [`Self::hidden`], telling `observe` of every layer: its number, the hidden states before it and those after it, both
+    /// `[rows·len, width]` and without the final normalisation.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`], and those of `observe`.
+    pub fn observed(
+        &self,
+        batch: &TokenBatch,
+        observe: &mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>) -> Result<()>,
+    ) -> Result<Tensor<2>> {
+        self.pass(batch, Some(observe))
+    }
+
+    fn pass(&self, batch: &TokenBatch, mut observe: Option<Observer<'_>>) -> Result<Tensor<2>> {
         batch.check(self.config.vocab_size)?;
         let geometry = Arc::new(self.geometry(
             batch.rows,
@@ -94,10 +114,15 @@ impl Decoder {
             batch.positions.clone(),
         ));
         let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
-        for layer in &self.weights.layers {
+        for (number, layer) in self.weights.layers.iter().enumerate() {
+            // Kept only for who wants it: a layer may use its input's storage for its output.
+            let before = observe.is_some().then(|| hidden.clone());
             hidden = self.layer(layer, hidden, &mut |q, k, v| {
                 kernel::attention(q, k, v, &geometry)
             });
+            if let (Some(observe), Some(before)) = (&mut observe, before) {
+                observe(number, &before, &hidden)?;
+            }
         }
         Ok(kernel::rms_norm(
             hidden,
@@ -123,8 +148,30 @@ impl Decoder {
     /// # Errors
     /// As [`Self::hidden`].
     pub fn nll(&self, batch: &TokenBatch) -> Result<Vec<f32>> {
-        let nll = kernel::nll(self.hidden(batch)?, self.weights.head(), &batch.targets);
-        host(nll)
+        self.nll_of(self.hidden(batch)?, &batch.targets)
+    }
+
+    /// [`Self::nll`] of hidden states that [`Self::observed`] gave.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if the device fails to give it.
+    pub fn nll_of(&self, hidden: Tensor<2>, targets: &Arc<[i64]>) -> Result<Vec<f32>> {
+        host(kernel::nll(hidden, self.weights.head(), targets))
+    }
+
+    /// Gives `visit` the logits of the scored tokens, block by block in the order of the batch: their places in it and a
+    /// row of `[vocab]` for each, which it may overwrite. `hidden` is what [`Self::observed`] gave. Only a block's logits
+    /// exist at a time.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if the device fails to give them.
+    pub fn each_block_of_logits(
+        &self,
+        hidden: Tensor<2>,
+        targets: &[i64],
+        visit: &mut dyn FnMut(&[usize], &mut [f32]),
+    ) -> Result<()> {
+        kernel::each_block_of_logits(hidden, self.weights.head(), targets, visit)
     }
 
     /// Logits of every token of a batch, `[rows·len, vocab]`. Large: for short texts and tests.

@@ -8,6 +8,7 @@
 )]
 
 mod artifacts;
+mod calibration;
 mod program;
 mod python;
 mod smollm2;

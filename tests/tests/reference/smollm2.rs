@@ -27,7 +27,7 @@ const PROMPTS: [&str; 8] = [
 ];
 const TURNS: [&str; 2] = ["What is the capital of Italy?", "Name the days of the week."];
 
-fn gguf() -> Option<PathBuf> {
+pub(crate) fn gguf() -> Option<PathBuf> {
     let found = std::env::var_os("TRIBUTARY_SMOLLM2").map(PathBuf::from);
     if found.is_none() {
         eprintln!("skipped: TRIBUTARY_SMOLLM2 names no GGUF file");
@@ -36,7 +36,7 @@ fn gguf() -> Option<PathBuf> {
 }
 
 /// Imports the model into `folder`.
-fn import(gguf: &Path, folder: &Path) -> String {
+pub(crate) fn import(gguf: &Path, folder: &Path) -> String {
     let artifact = folder.join("smollm2").to_str().unwrap().to_owned();
     trib(&["import", gguf.to_str().unwrap(), &artifact]);
     artifact

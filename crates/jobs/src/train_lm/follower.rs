@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tributary_data::Document;
-use tributary_evaluate::{LikelihoodOptions, likelihood};
+use tributary_evaluate::{LikelihoodOptions, Wanted, measure};
 use tributary_model::Decoder;
 use tributary_pipeline::{CancellationToken, JobError, ProgressSink};
 use tributary_train::{Follower, StepMetrics, TrainError};
@@ -48,11 +48,15 @@ impl Follower for Reporter {
         };
         let cancellation = self.cancellation.clone();
         // A measurement that was cut short would be another number: stop before, or not at all.
-        let scored = likelihood(decoder, &self.validation, &options, &mut |_, _| {
-            !cancellation.is_cancelled()
-        });
-        match scored.blame("measuring on the validation data") {
-            Ok(scored) => Ok(scored.total.nll),
+        let measured = measure(
+            decoder,
+            &self.validation,
+            &options,
+            &Wanted::default(),
+            &mut |_, _| !cancellation.is_cancelled(),
+        );
+        match measured.blame("measuring on the validation data") {
+            Ok(measured) => Ok(measured.scored.total.nll),
             Err(error) => {
                 self.failure = Some(error);
                 Err(TrainError::Cancelled { step: 0 })

@@ -311,6 +311,9 @@ impl<'a> Queue<'a> {
             not_finite: open.not_finite.load(Ordering::Relaxed),
         };
         (self.made)(open.tensor, &state.made[open.tensor]);
+        if let Some(rule) = self.jobs[open.tensor].rule {
+            rule.forget();
+        }
         if let Some(held) = &open.held {
             let bytes = held.bytes;
             // Its buffers are free before anybody else is promised their room.

@@ -129,6 +129,10 @@ impl Sparsify for Middle {
         self.ranks.counts()
     }
 
+    fn forget(&self) {
+        self.ranks.forget();
+    }
+
     fn next(&self, found: &[Measured]) -> Option<Measure> {
         self.ranks.next(found)
     }

@@ -7,7 +7,7 @@
 //! whose lower 15 bits are zero, which the second pass counts on the way: differences of bfloat16 weights have few distinct
 //! values, and almost all of them are such.
 
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use super::{Measure, Measured};
 use crate::kernel::{CHUNK, vectorised};
@@ -34,8 +34,8 @@ pub(super) struct Ranks {
     only_values: bool,
     upper: OnceLock<Vec<Found>>,
     exact: OnceLock<Vec<Found>>,
-    /// Of every cut: elements of just its magnitude before each chunk.
-    before: OnceLock<Vec<Vec<u64>>>,
+    /// Of every cut: elements of just its magnitude before each chunk; nothing where none need be counted.
+    before: RwLock<Vec<Vec<u64>>>,
 }
 
 /// What is known of a cut: the leading bits of its magnitude, and how many elements with those bits belong.
@@ -64,7 +64,7 @@ impl Ranks {
             only_values: false,
             upper: OnceLock::new(),
             exact: OnceLock::new(),
-            before: OnceLock::new(),
+            before: RwLock::default(),
         }
     }
 
@@ -159,7 +159,22 @@ impl Ranks {
             });
             before.collect()
         };
-        let _ = self.before.set((0..self.cuts.len()).map(sums).collect());
+        self.set_before((0..self.cuts.len()).map(sums).collect());
+    }
+
+    /// Forgets the counts by chunk, which are all that grows with the tensor: nobody asks any more who belongs.
+    pub(super) fn forget(&self) {
+        self.set_before(Vec::new());
+    }
+
+    fn set_before(&self, counts: Vec<Vec<u64>>) {
+        *self.before.write().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Elements of just the magnitude of cut number `index` before the chunk that begins at `start`.
+    fn before(&self, index: usize, start: usize) -> u64 {
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
+        before.get(index).map_or(0, |before| before[start / CHUNK])
     }
 
     /// Counts the elements of one vector in the chunk that begins at `start`, in pass number `pass`.
@@ -210,8 +225,7 @@ impl Ranks {
             return;
         }
         let found = self.exact.get().map(|exact| exact[index]).unwrap_or_default();
-        let before = self.before.get().map_or(0, |before| before[index][start / CHUNK]);
-        let mut left = found.quota.saturating_sub(before);
+        let mut left = found.quota.saturating_sub(self.before(index, start));
         for (at, value) in values.iter().enumerate() {
             let key = key(*value);
             let is_tied = key == found.bits;
@@ -224,8 +238,7 @@ impl Ranks {
     pub(super) fn keep(&self, index: usize, start: usize, values: &mut [f32]) {
         let k = self.cuts[index].k;
         let found = self.exact.get().map(|exact| exact[index]).unwrap_or_default();
-        let before = self.before.get().map_or(0, |before| before[index][start / CHUNK]);
-        let left = found.quota.saturating_sub(before);
+        let left = found.quota.saturating_sub(self.before(index, start));
         // Almost everywhere either all that are tied belong, or none.
         let least = match () {
             () if k >= self.elements => 0,

@@ -23,6 +23,9 @@ pub trait Rule: Send + Sync {
         1
     }
 
+    /// The tensor is made: what was found out for it need not be kept. A merge has rules for all its tensors.
+    fn forget(&self) {}
+
     /// Most counters of one measurement.
     fn counts(&self) -> usize {
         0

@@ -116,6 +116,10 @@ impl Rule for Selected {
         self.ranks.counts()
     }
 
+    fn forget(&self) {
+        self.ranks.forget();
+    }
+
     fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
         let variances = variances(&unselected(chunk), chunk.len);
         self.ranks.count(found.len(), 0, chunk.start, &variances, counts);

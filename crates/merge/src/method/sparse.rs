@@ -23,6 +23,9 @@ pub(super) trait Sparsify: Send + Sync {
         0
     }
 
+    /// As [`Rule::forget`].
+    fn forget(&self) {}
+
     /// What is to be measured next; `None`: enough is known.
     fn next(&self, _found: &[Measured]) -> Option<Measure> {
         None
@@ -119,6 +122,10 @@ impl<S: Sparsify> Rule for Sparse<S> {
 
     fn counts(&self) -> usize {
         self.sparsify.counts()
+    }
+
+    fn forget(&self) {
+        self.sparsify.forget();
     }
 
     fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {

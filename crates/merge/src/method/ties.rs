@@ -84,6 +84,10 @@ impl Sparsify for Largest {
         self.0.counts()
     }
 
+    fn forget(&self) {
+        self.0.forget();
+    }
+
     fn next(&self, found: &[Measured]) -> Option<Measure> {
         self.0.next(found)
     }

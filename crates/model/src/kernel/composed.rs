@@ -9,6 +9,8 @@ use burn::tensor::activation::{log_softmax, silu, softmax};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::cpu::attention::Geometry;
+use crate::decoder::host;
+use crate::error::Result;
 
 /// See [`super::embedding`].
 pub fn embedding(weight: Tensor<2>, tokens: &Arc<[u32]>) -> Tensor<2> {
@@ -160,8 +162,10 @@ pub fn rotated(x: Tensor<2>, heads: usize, geometry: &Geometry) -> Tensor<4> {
     rotate(x, &cos.cast(dtype), &sin.cast(dtype))
 }
 
-/// Tokens whose logits exist at once.
+/// Most tokens whose logits exist at once ...
 const TOKENS: usize = 2048;
+/// ... and most logits, where they are taken to the host (64 MiB).
+const LOGITS: usize = 1 << 24;
 
 /// See [`super::nll`]; differentiable.
 pub fn nll(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1> {
@@ -185,4 +189,31 @@ pub fn nll(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1
             .reshape([end - start])
     });
     Tensor::cat(parts.collect(), 0)
+}
+
+/// See [`super::each_block_of_logits`].
+pub fn each_block_of_logits(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: &[i64],
+    visit: &mut dyn FnMut(&[usize], &mut [f32]),
+) -> Result<()> {
+    let device = hidden.device();
+    let scored: Vec<usize> = (0..targets.len()).filter(|&token| targets[token] >= 0).collect();
+    let block = (LOGITS / head.dims()[0].max(1)).clamp(16, TOKENS);
+    for tokens in scored.chunks(block) {
+        let ids: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &device);
+        let logits = linear(hidden.clone().select(0, ids), head.clone());
+        visit(tokens, &mut host(logits)?);
+    }
+    Ok(())
+}
+
+/// See [`super::row_cosines`].
+pub fn row_cosines(a: Tensor<2>, b: Tensor<2>) -> Result<Vec<f32>> {
+    let (a, b) = (a.cast(DType::F32), b.cast(DType::F32));
+    let product = |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum_dim(1);
+    let lengths = product(&a, &a).sqrt() * product(&b, &b).sqrt();
+    host(product(&a, &b) / lengths)
 }

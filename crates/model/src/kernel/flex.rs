@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
@@ -25,6 +25,12 @@ pub(super) fn dense(tensor: &FlexTensor) -> FlexTensor {
 /// The elements of a [`dense`] tensor.
 pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.storage::<f32>()
+}
+
+/// The storage of a tensor that is on the CPU and outside automatic differentiation.
+pub(super) fn on_cpu<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
+    let tensor = tensor.try_into_primitive::<Flex>().ok()?;
+    Some(dense(&tensor))
 }
 
 /// Rows and columns of a matrix.

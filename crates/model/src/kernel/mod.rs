@@ -15,6 +15,8 @@ use std::sync::Arc;
 use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Device, Tensor};
 
+use crate::error::Result;
+
 pub use cpu::attention::{Geometry, Rotation};
 
 /// The fused operations, implemented for the CPU backend and for automatic differentiation over it.
@@ -140,4 +142,38 @@ pub fn nll(hidden: Tensor<2>, head: Tensor<2>, targets: &Arc<[i64]>) -> Tensor<1
         head.into_dispatch(),
         targets,
     ))
+}
+
+/// Gives `visit` the logits of the scored tokens of a pass, block by block in order: the tokens' numbers and a row of
+/// `[vocabulary]` for each, which it may overwrite. Only a block's logits exist at a time. No gradients.
+///
+/// # Errors
+/// [`ModelError::Input`] if the device fails to give them.
+///
+/// [`ModelError::Input`]: crate::ModelError::Input
+pub fn each_block_of_logits(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: &[i64],
+    visit: &mut dyn FnMut(&[usize], &mut [f32]),
+) -> Result<()> {
+    let on_cpu = (flex::on_cpu(hidden.clone()), flex::on_cpu(head.clone()));
+    if let (Some(hidden), Some(head)) = on_cpu {
+        let width = flex::sizes(&head).1;
+        cpu::loss::each_block(flex::values(&hidden), flex::values(&head), targets, width, visit);
+        return Ok(());
+    }
+    composed::each_block_of_logits(hidden, head, targets, visit)
+}
+
+/// The cosine between each row of `a` and the same row of `b` (`[tokens, width]`); NaN where one of them is zero.
+///
+/// # Errors
+/// As [`each_block_of_logits`].
+pub fn row_cosines(a: &Tensor<2>, b: &Tensor<2>) -> Result<Vec<f32>> {
+    if let (Some(a), Some(b)) = (flex::on_cpu(a.clone()), flex::on_cpu(b.clone())) {
+        let width = flex::sizes(&a).1;
+        return Ok(cpu::norm::row_cosines(flex::values(&a), flex::values(&b), width));
+    }
+    composed::row_cosines(a.clone(), b.clone())
 }

@@ -3,7 +3,9 @@
 use clap::Args;
 use serde_json::{Value, json};
 use tributary_data::{Source, TokenizeOptions, Tokenizer, tokenize};
-use tributary_evaluate::{LikelihoodOptions, ScoredDocuments, likelihood};
+use tributary_evaluate::{
+    CalibrationWanted, LikelihoodOptions, Measured, ScoredDocuments, Wanted, accuracy, measure,
+};
 use tributary_model::{Decoder, Device, load_config};
 
 use crate::exit::Failure;
@@ -11,12 +13,17 @@ use crate::model_place::open_model;
 use crate::output::{bar, line, say};
 use crate::pipeline_arguments::device_name;
 
+const METRICS: [&str; 4] = ["nll", "accuracy", "calibration", "block_influence"];
+/// The k of the accuracies.
+const TOP: [usize; 2] = [1, 5];
+
 #[derive(Args)]
 #[command(
     after_long_help = "Running text is scored whole; of prompts with completions and of conversations, only what the \
     model would have to say is.\n\n\
     Examples:\n  trib evaluate ckpt/model --data held-out.txt\n  \
-    trib evaluate s3://bucket/model --data a.jsonl --data b.parquet --metrics nll --json\n  \
+    trib evaluate s3://bucket/model --data a.jsonl --data b.parquet --json\n  \
+    trib evaluate ckpt/model --data held-out.txt --metrics accuracy,calibration,block_influence\n  \
     trib evaluate ckpt/model --data held-out.txt --per-token --context 512 --json"
 )]
 pub(crate) struct Options {
@@ -25,9 +32,12 @@ pub(crate) struct Options {
     /// Text, JSONL or parquet; may be given more than once
     #[arg(long, required = true)]
     data: Vec<String>,
-    /// What to measure
-    #[arg(long, default_value = "nll", value_parser = ["nll"])]
-    metrics: String,
+    /// What to measure: nll is always there; calibration is ECE, class-wise ECE and Full-ECE
+    #[arg(long, default_value = "nll", value_delimiter = ',', value_parser = METRICS)]
+    metrics: Vec<String>,
+    /// Bins of probability for calibration errors
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    bins: u16,
     /// Give the negative log-likelihood of every token (with --json)
     #[arg(long)]
     per_token: bool,
@@ -77,6 +87,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         context,
         ..LikelihoodOptions::default()
     };
+    let wanted = options.wanted();
     let mut results = Vec::new();
     for (data, records) in options.data.iter().zip(records) {
         // Prompts are given, so only completions and answers are scored; running text is scored whole.
@@ -87,12 +98,13 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         };
         let documents = tokenize(records, &tokenizer, &how)?;
         let bar = bar(0, "tokens");
-        let scored = likelihood(&decoder, &documents, &settings, &mut |done, all| {
+        let measured = measure(&decoder, &documents, &settings, &wanted, &mut |done, all| {
             bar.set_length(all);
             bar.set_position(done);
             true
         })?;
         bar.finish_and_clear();
+        let scored = &measured.scored;
         if !json {
             let total = &scored.total;
             let error = total
@@ -103,18 +115,77 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
                 "{data}: nll {:.4}{error} nats a token, perplexity {:.3}, {} tokens in {} document(s)",
                 total.nll, total.perplexity, total.tokens, total.documents
             ))?;
+            for more in details(&measured) {
+                line(format!("  {more}"))?;
+            }
         }
         let documents = if options.per_token {
-            Some(per_token(&documents, &scored))
+            Some(per_token(&documents, scored))
         } else {
             None
         };
-        results.push(json!({"data": data, "nll": scored.total, "documents": documents}));
+        let mut result = json!({"data": data, "nll": scored.total, "documents": documents});
+        for (at, k) in wanted.top.iter().enumerate() {
+            if let Some((value, stderr)) = accuracy(&scored.documents, at) {
+                result[format!("top_{k}_accuracy")] = json!({"value": value, "stderr": stderr});
+            }
+        }
+        if let Some(calibration) = &measured.calibration {
+            result["calibration"] = json!(calibration);
+        }
+        if let Some(influence) = &measured.block_influence {
+            result["block_influence"] = json!(influence);
+        }
+        results.push(result);
     }
     if json {
         line(json!({"model": store.url(), "context": context, "results": results}))?;
     }
     Ok(())
+}
+
+impl Options {
+    fn wanted(&self) -> Wanted {
+        let has = |name: &str| self.metrics.iter().any(|metric| metric == name);
+        Wanted {
+            top: if has("accuracy") { TOP.to_vec() } else { Vec::new() },
+            calibration: has("calibration").then_some(CalibrationWanted {
+                bins: usize::from(self.bins),
+                class_wise: true,
+            }),
+            block_influence: has("block_influence"),
+        }
+    }
+}
+
+/// What was measured beside the likelihood, a line each.
+fn details(measured: &Measured) -> Vec<String> {
+    let with_error = |value: f64, stderr: Option<f64>| match stderr {
+        Some(stderr) => format!("{value:.4} ± {stderr:.4}"),
+        None => format!("{value:.4}"),
+    };
+    let mut lines = Vec::new();
+    for (at, k) in TOP.iter().enumerate() {
+        if let Some((value, stderr)) = accuracy(&measured.scored.documents, at) {
+            lines.push(format!("among the top {k}: {}", with_error(value, stderr)));
+        }
+    }
+    if let Some(found) = &measured.calibration {
+        lines.push(format!(
+            "{} bins: ECE {}, class-wise ECE {:.3e}, Full-ECE {}",
+            found.bins,
+            with_error(found.ece, found.ece_stderr),
+            found.class_wise_ece.unwrap_or(f64::NAN),
+            with_error(found.full_ece, found.full_ece_stderr),
+        ));
+    }
+    if let Some(found) = &measured.block_influence {
+        let ranking = found.ranking();
+        let layer = |layer: &usize| format!("{layer} ({:.4})", found.layers[*layer]);
+        let layers: Vec<String> = ranking.iter().map(layer).collect();
+        lines.push(format!("Block Influence, least first: {}", layers.join(", ")));
+    }
+    lines
 }
 
 /// Token ids and their negative log-likelihoods, null where not scored.

@@ -26,12 +26,17 @@ fn gather(hidden: &[f32], targets: &[i64], width: usize) -> (Vec<usize>, Vec<f32
     (scored, rows)
 }
 
-/// Negative log-likelihood of every token: `hidden` `[tokens, width]`, `head` `[vocabulary, width]`,
-/// result `[tokens]` in nats, 0 where the target is below 0.
-pub fn forward(hidden: &[f32], head: &[f32], targets: &[i64], width: usize) -> Vec<f32> {
+/// Gives `visit` the logits of the scored tokens, block by block in order: the tokens' numbers and a row of `[vocabulary]`
+/// for each, which it may overwrite. `hidden` `[tokens, width]`, `head` `[vocabulary, width]`.
+pub fn each_block(
+    hidden: &[f32],
+    head: &[f32],
+    targets: &[i64],
+    width: usize,
+    visit: &mut dyn FnMut(&[usize], &mut [f32]),
+) {
     let vocabulary = head.len() / width;
     let (scored, rows) = gather(hidden, targets, width);
-    let mut nll = vec![0.0f32; targets.len()];
     let block = block(vocabulary);
     let mut logits = vec![0.0f32; block.min(scored.len()) * vocabulary];
     for (tokens, rows) in scored.chunks(block).zip(rows.chunks(block * width)) {
@@ -46,6 +51,16 @@ pub fn forward(hidden: &[f32], head: &[f32], targets: &[i64], width: usize) -> V
             false,
             Threads::All,
         );
+        visit(tokens, logits);
+    }
+}
+
+/// Negative log-likelihood of every token: `hidden` `[tokens, width]`, `head` `[vocabulary, width]`,
+/// result `[tokens]` in nats, 0 where the target is below 0.
+pub fn forward(hidden: &[f32], head: &[f32], targets: &[i64], width: usize) -> Vec<f32> {
+    let vocabulary = head.len() / width;
+    let mut nll = vec![0.0f32; targets.len()];
+    each_block(hidden, head, targets, width, &mut |tokens, logits| {
         let values: Vec<f32> = logits
             .par_chunks_mut(vocabulary)
             .zip(tokens)
@@ -64,7 +79,7 @@ pub fn forward(hidden: &[f32], head: &[f32], targets: &[i64], width: usize) -> V
         for (&token, value) in tokens.iter().zip(values) {
             nll[token] = value;
         }
-    }
+    });
     nll
 }
 

@@ -75,3 +75,15 @@ pub fn backward(dx: &mut [f32], dweight: &mut [f32], dy: &[f32], x: &[f32], weig
         },
     );
 }
+
+/// The cosine between each row of `a` and the same row of `b`; NaN where one of them is zero.
+pub fn row_cosines(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
+    let rows = a.par_chunks(width).zip(b.par_chunks(width));
+    rows.map(|(a, b)| {
+        vectorised(
+            #[inline(always)]
+            || (f64::from(dot(a, b)) / (f64::from(dot(a, a)).sqrt() * f64::from(dot(b, b)).sqrt())) as f32,
+        )
+    })
+    .collect()
+}

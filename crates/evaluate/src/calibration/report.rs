@@ -1,0 +1,73 @@
+//! What calibration comes to, with its errors over documents.
+
+use serde::{Deserialize, Serialize};
+
+use super::sums::CalibrationSums;
+
+/// One bin of probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bin {
+    /// Lowest probability.
+    pub from: f64,
+    /// The probability at which the next bin begins.
+    pub to: f64,
+    /// Predictions in it.
+    pub predictions: u64,
+    /// Σ of their probabilities: how many should come true.
+    pub mass: f64,
+    /// How many came true.
+    pub hits: u64,
+}
+
+/// Calibration errors of a model on a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// M.
+    pub bins: usize,
+    /// N: scored positions.
+    pub positions: u64,
+    /// K: tokens of the vocabulary.
+    pub classes: usize,
+    /// Expected calibration error of the most probable token, in [0, 1].
+    pub ece: f64,
+    /// Its standard error, leaving out one document after the other; none for a single document.
+    pub ece_stderr: Option<f64>,
+    /// Class-wise ECE, in [0, 2/K], if asked for.
+    pub class_wise_ece: Option<f64>,
+    /// Full-ECE, in [0, 2].
+    pub full_ece: f64,
+    /// Its standard error, leaving out one document after the other; none for a single document.
+    pub full_ece_stderr: Option<f64>,
+    /// The reliability table of the most probable tokens.
+    pub top: Vec<Bin>,
+    /// The reliability table of all tokens.
+    pub full: Vec<Bin>,
+}
+
+impl Calibration {
+    /// Of documents, each with its own sums, and `total`, which is of all of them.
+    pub(crate) fn of(total: &CalibrationSums, documents: &[CalibrationSums]) -> Calibration {
+        let mut calibration = total.calibration();
+        if documents.len() > 1 {
+            let [ece, full_ece] = jackknife(total, documents);
+            calibration.ece_stderr = Some(ece);
+            calibration.full_ece_stderr = Some(full_ece);
+        }
+        calibration
+    }
+}
+
+/// Standard errors of ECE and Full-ECE: each document is left out once (Efron & Stein 1981),
+/// `√((n−1)/n · Σ(θ₋ᵢ − θ̄)²)`, documents being the sampled units since their tokens hang together.
+fn jackknife(total: &CalibrationSums, documents: &[CalibrationSums]) -> [f64; 2] {
+    let without: Vec<[f64; 2]> = documents
+        .iter()
+        .map(|document| total.errors_without(document))
+        .collect();
+    let count = without.len() as f64;
+    [0, 1].map(|at| {
+        let mean = without.iter().map(|errors| errors[at]).sum::<f64>() / count;
+        let squares: f64 = without.iter().map(|errors| (errors[at] - mean).powi(2)).sum();
+        ((count - 1.0) / count * squares).sqrt()
+    })
+}

@@ -1,0 +1,252 @@
+//! One forward pass over documents, and everything that is asked of it.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use tributary_data::{Batch, Document, EvaluationBatches, EvaluationOptions, PADDING};
+use tributary_model::{Decoder, TokenBatch, kernel};
+
+use crate::calibration::{Calibration, CalibrationSums};
+use crate::error::{EvaluateError, Result};
+use crate::influence::{BlockInfluence, InfluenceSums};
+use crate::likelihood::{DocumentScore, LikelihoodOptions, ScoredDocuments, summarise};
+use crate::prediction::{Prediction, predict};
+
+/// Tokens of the vocabulary whose masses are added by one task; fixed, so that each is added in the order of positions.
+const STRIPE: usize = 2048;
+
+/// What is measured beside the likelihood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Is the token that came among the k most probable? For each of these k.
+    pub top: Vec<usize>,
+    /// Calibration errors.
+    pub calibration: Option<CalibrationWanted>,
+    /// How much each layer changes its input.
+    pub block_influence: bool,
+}
+
+/// How calibration is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CalibrationWanted {
+    /// Bins of equal width.
+    pub bins: usize,
+    /// Class-wise ECE too, which holds two numbers a token of the vocabulary.
+    pub class_wise: bool,
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The likelihood; each document has its correct predictions for each k of [`Wanted::top`].
+    pub scored: ScoredDocuments,
+    /// If asked for.
+    pub calibration: Option<Calibration>,
+    /// If asked for.
+    pub block_influence: Option<BlockInfluence>,
+}
+
+/// Measures every token of every document that counts. `progress` hears of tokens read and all tokens, and says whether to
+/// go on. On the CPU the likelihoods are the same bits whatever else is asked for, and nothing depends on the number of
+/// threads. Calibration takes 48 bytes a bin and document.
+///
+/// # Errors
+/// [`EvaluateError::NothingToScore`]; [`EvaluateError::NotFinite`] for a model whose numbers overflow;
+/// [`EvaluateError::Model`] for tokens outside the vocabulary.
+pub fn measure(
+    decoder: &Decoder,
+    documents: &[Document],
+    options: &LikelihoodOptions,
+    wanted: &Wanted,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Measured> {
+    let cut = EvaluationOptions {
+        rows: options.batch_tokens.max(1),
+        context: options.context,
+        stride: None,
+        max_positions: Some(options.batch_tokens),
+        pad: 0,
+    };
+    let batches = EvaluationBatches::new(documents, cut)?;
+    let all = batches.positions();
+    let mut sums = Sums::new(decoder, documents, wanted);
+    let mut done = 0;
+    for batch in batches {
+        done += batch.filled() as u64;
+        sums.add(batch)?;
+        if !progress(done, all) {
+            return Err(EvaluateError::Cancelled);
+        }
+    }
+    sums.finish()
+}
+
+/// What has been measured so far.
+struct Sums<'a> {
+    decoder: &'a Decoder,
+    documents: &'a [Document],
+    wanted: &'a Wanted,
+    /// Of every token of every document its negative log-likelihood; NaN where not scored.
+    tokens: Vec<Vec<f32>>,
+    /// Of every document, for each k, how many predictions were correct.
+    correct: Vec<Vec<u64>>,
+    calibration: Option<(CalibrationSums, Vec<CalibrationSums>)>,
+    influence: Option<InfluenceSums>,
+}
+
+impl<'a> Sums<'a> {
+    fn new(decoder: &'a Decoder, documents: &'a [Document], wanted: &'a Wanted) -> Self {
+        let classes = decoder.config().vocab_size;
+        let calibration = wanted.calibration.map(|how| {
+            let total = CalibrationSums::new(how.bins, classes, how.class_wise);
+            let document = CalibrationSums::new(how.bins, classes, false);
+            (total, vec![document; documents.len()])
+        });
+        Self {
+            decoder,
+            documents,
+            wanted,
+            tokens: documents
+                .iter()
+                .map(|document| vec![f32::NAN; document.tokens.len()])
+                .collect(),
+            correct: vec![vec![0; wanted.top.len()]; documents.len()],
+            calibration,
+            influence: wanted
+                .block_influence
+                .then(|| InfluenceSums::new(decoder.config().layers)),
+        }
+    }
+
+    fn add(&mut self, batch: Batch) -> Result<()> {
+        let scored: Vec<_> = batch.scored_tokens().collect();
+        let counts: Vec<bool> = batch.segments.iter().map(|segment| *segment != PADDING).collect();
+        let input = TokenBatch::packed(
+            batch.rows,
+            batch.len,
+            batch.tokens,
+            &batch.segments,
+            batch.targets,
+        )?;
+        let hidden = match &mut self.influence {
+            None => self.decoder.hidden(&input)?,
+            Some(sums) => self.decoder.observed(&input, &mut |layer, before, after| {
+                sums.add(layer, &kernel::row_cosines(before, after)?, &counts);
+                Ok(())
+            })?,
+        };
+        if self.calibration.is_none() && self.wanted.top.is_empty() {
+            let nll = self.decoder.nll_of(hidden, &input.targets)?;
+            for token in scored {
+                self.take(token.document as usize, token.token as usize, nll[token.index])?;
+            }
+            return Ok(());
+        }
+        // Blocks come in the order of the batch, as the scored tokens are.
+        let mut failure = None;
+        let mut next = scored.iter();
+        let decoder = self.decoder;
+        decoder.each_block_of_logits(hidden, &input.targets, &mut |places, logits| {
+            let predictions = self.predict(places, logits, &input.targets);
+            for (prediction, token) in predictions.iter().zip(next.by_ref()) {
+                let (document, token) = (token.document as usize, token.token as usize);
+                if let Err(error) = self.take(document, token, prediction.nll) {
+                    failure.get_or_insert(error);
+                }
+                self.count(document, prediction);
+            }
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Reads a block of logits, `[places, vocabulary]`.
+    fn predict(&mut self, places: &[usize], logits: &mut [f32], targets: &[i64]) -> Vec<Prediction> {
+        let classes = logits.len() / places.len().max(1);
+        let least = self
+            .wanted
+            .calibration
+            .map_or(1.0, |how| CalibrationSums::least(how.bins));
+        let predictions: Vec<Prediction> = logits
+            .par_chunks_mut(classes)
+            .zip(places)
+            .map(|(row, place)| predict(row, targets[*place] as usize, least))
+            .collect();
+        let masses = self.calibration.as_mut().and_then(|(total, _)| total.mass_mut());
+        if let Some(masses) = masses {
+            let scales: Vec<f64> = predictions.iter().map(|prediction| prediction.scale).collect();
+            masses
+                .par_chunks_mut(STRIPE)
+                .enumerate()
+                .for_each(|(stripe, masses)| {
+                    let at = stripe * STRIPE..stripe * STRIPE + masses.len();
+                    add_columns(masses, logits, classes, &at, &scales);
+                });
+        }
+        predictions
+    }
+
+    fn take(&mut self, document: usize, token: usize, nll: f32) -> Result<()> {
+        if !nll.is_finite() {
+            let document = self.documents[document].id.clone();
+            return Err(EvaluateError::NotFinite { document, token });
+        }
+        self.tokens[document][token] = nll;
+        Ok(())
+    }
+
+    fn count(&mut self, document: usize, prediction: &Prediction) {
+        for (correct, k) in self.correct[document].iter_mut().zip(&self.wanted.top) {
+            *correct += u64::from(prediction.rank < *k);
+        }
+        if let Some((total, documents)) = &mut self.calibration {
+            total.add(prediction);
+            documents[document].add(prediction);
+        }
+    }
+
+    fn finish(self) -> Result<Measured> {
+        let scores: Vec<DocumentScore> = self
+            .documents
+            .iter()
+            .zip(&self.tokens)
+            .zip(self.correct)
+            .map(|((document, tokens), correct)| {
+                let scored = tokens.iter().filter(|score| !score.is_nan());
+                DocumentScore {
+                    id: document.id.clone(),
+                    tokens: scored.clone().count() as u64,
+                    nll: scored.map(|score| f64::from(*score)).sum(),
+                    correct,
+                }
+            })
+            .collect();
+        let total = summarise(&scores).ok_or(EvaluateError::NothingToScore {
+            documents: self.documents.len(),
+        })?;
+        let calibration = self.calibration.map(|(total, documents)| {
+            let scored = documents
+                .into_iter()
+                .zip(&scores)
+                .filter(|(_, score)| score.tokens > 0);
+            Calibration::of(&total, &scored.map(|(sums, _)| sums).collect::<Vec<_>>())
+        });
+        Ok(Measured {
+            scored: ScoredDocuments {
+                total,
+                documents: scores,
+                tokens: self.tokens,
+            },
+            calibration,
+            block_influence: self.influence.map(InfluenceSums::finish),
+        })
+    }
+}
+
+/// Adds each row's columns `at`, times the row's scale, to `masses`.
+fn add_columns(masses: &mut [f64], rows: &[f32], width: usize, at: &Range<usize>, scales: &[f64]) {
+    for (row, scale) in rows.chunks_exact(width).zip(scales) {
+        for (mass, value) in masses.iter_mut().zip(&row[at.clone()]) {
+            *mass += f64::from(*value) * scale;
+        }
+    }
+}
