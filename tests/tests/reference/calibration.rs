@@ -182,9 +182,7 @@ fn smollm2_is_best_calibrated_near_temperature_one() {
         found.full_ece
     });
     let [cold, cool, one, warm, hot] = errors;
-    let least = cool.min(one).min(warm);
-    assert!(
-        cold > cool && hot > warm && cold > 3.0 * least && hot > 3.0 * least,
-        "{errors:?}"
-    );
+    // Not ever higher with the temperature: a distribution so flat that all of it lies in the first bin has no error.
+    assert!(cold > cool && cool > one && warm > one && hot > one, "{errors:?}");
+    assert!(one < 0.05 && cold > 3.0 * one && hot > 3.0 * one, "{errors:?}");
 }
