@@ -27,10 +27,8 @@ impl Drop for Held {
     }
 }
 
-/// Buffers of one size, made when first wanted and kept to the end.
-///
-/// Taking one costs far less than new memory does, and an allocator that is given back and asked for hundreds of megabytes
-/// by several threads keeps up to twice as much.
+/// Buffers of one size, made when first wanted and kept to the end: taking one costs far less than new memory does, and no
+/// more of them come into being than were held at one time.
 pub(super) struct Pool {
     free: Mutex<Vec<Vec<u8>>>,
     buffer: usize,
