@@ -345,6 +345,9 @@ impl Worker<'_> {
                 .fetch_add(self.round(tensor, at - range.start, len)?, Ordering::Relaxed);
             at += len;
         }
+        if let Some(Measure::Counts(_)) = open.measure {
+            rule.counted(range.clone(), &self.scratch.counts);
+        }
         if matches!(open.step, Some(Step::WeightedSum { .. } | Step::Combine)) {
             let output = self.pass.output;
             let output = output.ok_or_else(|| MergeError::Internal("there is no output".to_string()))?;

@@ -21,6 +21,9 @@ pub(super) enum Share {
     Sums(Vec<(usize, Vec<f64>)>),
 }
 
+/// Counters that are added together or, where all are zero, not at all.
+const STRETCH: usize = 64;
+
 impl Tally {
     /// For a tensor of `runs` runs, of which `vectors` vectors are multiplied with each other.
     pub(super) fn new(measure: Measure, runs: usize, vectors: usize) -> Tally {
@@ -43,8 +46,13 @@ impl Tally {
             (Tally::Gram { runs, .. }, Share::Gram(shares)) => fill(runs, shares),
             (Tally::Sums { runs, .. }, Share::Sums(shares)) => fill(runs, shares),
             (Tally::Counts(sums), Share::Counts) => {
-                for (sum, count) in sums.iter_mut().zip(counts) {
-                    *sum += u64::from(*count);
+                // Most counters of a block are zero, in long stretches.
+                for (sums, counts) in sums.chunks_mut(STRETCH).zip(counts.chunks(STRETCH)) {
+                    if counts.iter().any(|count| *count > 0) {
+                        for (sum, count) in sums.iter_mut().zip(counts) {
+                            *sum += u64::from(*count);
+                        }
+                    }
                 }
             }
             _ => {}

@@ -113,10 +113,9 @@ impl Rule for Fusion {
         self.ranks.counts()
     }
 
-    fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
+    fn count(&self, _: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
         let importances = self.importances(chunk);
-        self.ranks
-            .count(found.len(), 0, chunk.start, &importances, counts);
+        self.ranks.count(0, chunk.start, &importances, counts);
     }
 
     fn combine(&self, _: &[Measured], chunk: &Chunk<'_>, out: &mut [f64]) {

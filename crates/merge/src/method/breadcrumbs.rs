@@ -5,6 +5,8 @@
 //!
 //! Fewer outliers are dropped where fewer than ⌊density·n⌋ would be left.
 
+use std::ops::Range;
+
 use super::ranks::{Cut, Ranks};
 use super::sparse::{Sparse, Sparsify};
 use super::{
@@ -137,8 +139,12 @@ impl Sparsify for Middle {
         self.ranks.next(found)
     }
 
-    fn count(&self, pass: usize, model: usize, start: usize, delta: &[f32], counts: &mut [u32]) {
-        self.ranks.count(pass, model, start, delta, counts);
+    fn count(&self, model: usize, start: usize, delta: &[f32], counts: &mut [u32]) {
+        self.ranks.count(model, start, delta, counts);
+    }
+
+    fn counted(&self, range: Range<usize>, counts: &[u32]) {
+        self.ranks.counted(range, counts);
     }
 
     fn apply(&self, _: &[Measured], model: usize, start: usize, delta: &mut [f32]) {

@@ -1,20 +1,32 @@
 //! Exact order statistics of a tensor, without holding it: which elements are among the k largest in magnitude.
 //!
-//! The bits of a non-negative `f32` are in the order of the numbers, so two passes of counting find the magnitude of rank k: by
-//! the upper 16 of its 31 bits, then by the lower 15 of those that share them. Where several elements have just that
-//! magnitude and not all of them belong, they are counted by chunk, and the first ones in the tensor's order are taken. So
-//! exactly k elements belong, the same ones whatever the number of threads. That counting is a third pass, but for magnitudes
-//! whose lower 15 bits are zero, which the second pass counts on the way: differences of bfloat16 weights have few distinct
-//! values, and almost all of them are such.
+//! The bits of a non-negative `f32` are in the order of the numbers, so counting finds the magnitude of rank k. The first pass
+//! counts by the upper 15 of its 31 bits, and apart those whose lower 16 are zero, which come first in a bin: differences of
+//! bfloat16 weights almost all are such, and if rank k is one of them its magnitude is known. If not, a second pass counts
+//! the others of its bin by their lower bits.
+//!
+//! Where several elements have just that magnitude and not all of them belong, the first ones in the tensor's order are taken, so
+//! exactly k elements belong, the same ones whatever the number of threads. For that, what comes before must be known.
+//! Blocks are counted one by one, and a window of bins around what the first finished block has at rank k is kept of each
+//! ([`Ranks::counted`]): mostly it holds the magnitude, which tells in which block the last of those elements lies, and there
+//! they are counted off while they are taken. Else another pass counts them by chunk.
 
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use super::{Measure, Measured};
 use crate::kernel::{CHUNK, vectorised};
 
-const UPPER: usize = 1 << 16;
-const LOWER: usize = 1 << 15;
-const LOW_BITS: u32 = (1 << 15) - 1;
+/// Bits of a magnitude that the first pass leaves out.
+const LOWER: u32 = 16;
+const LOW_BITS: u32 = (1 << LOWER) - 1;
+/// Counters of the first pass for a vector: two for each bin, of its least magnitude and of the others.
+const BINS: usize = 2 << (31 - LOWER);
+/// Counters of the second pass for a cut.
+const LOWS: usize = 1 << LOWER;
+/// Counters that are kept of a block for a cut: those of 64 bins, half a power of two.
+const WINDOW: usize = 128;
 
 /// The k largest of one of several vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +44,19 @@ pub(super) struct Ranks {
     cuts: Vec<Cut>,
     /// Are only the magnitudes wanted, not who belongs?
     only_values: bool,
-    upper: OnceLock<Vec<Found>>,
+    /// By counters of the first pass.
+    bins: OnceLock<Vec<Found>>,
+    /// By magnitude.
     exact: OnceLock<Vec<Found>>,
-    /// Of every cut: elements of just its magnitude before each chunk; nothing where none need be counted.
-    before: RwLock<Vec<Vec<u64>>>,
+    /// First counter of each cut's window.
+    windows: OnceLock<Vec<usize>>,
+    /// Of every finished block, the counters within the windows.
+    blocks: Mutex<Vec<(Range<usize>, Vec<u32>)>>,
+    /// Of every cut.
+    edges: RwLock<Vec<Edge>>,
 }
 
-/// What is known of a cut: the leading bits of its magnitude, and how many elements with those bits belong.
+/// What is known of a cut: its magnitude, or the counter it falls into, and how many elements of that belong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Found {
     bits: u32,
@@ -46,6 +64,59 @@ struct Found {
     quota: u64,
     /// Elements with these bits.
     equal: u64,
+}
+
+impl Found {
+    /// Of a counter of the first pass: is the magnitude known, or of no interest?
+    fn is_known(&self) -> bool {
+        self.bits & 1 == 0 || self.quota == 0
+    }
+
+    /// Do some belong and others not?
+    fn is_tied(&self) -> bool {
+        0 < self.quota && self.quota < self.equal
+    }
+}
+
+/// Which elements of just the magnitude of a cut belong.
+enum Edge {
+    /// All of them.
+    Beyond,
+    /// Those before a block, and the first `quota` in it.
+    Block {
+        range: Range<usize>,
+        quota: u64,
+        /// How many are left to the rest of the block, whose chunks come in order.
+        left: AtomicU64,
+    },
+    /// The first `quota`, of which so many come before each chunk.
+    Chunks { quota: u64, before: Vec<u64> },
+}
+
+impl Edge {
+    /// How many elements of just the magnitude belong from `start` on, where a chunk begins.
+    fn left(&self, start: usize) -> u64 {
+        match self {
+            Edge::Beyond => u64::MAX,
+            Edge::Block { range, .. } if start < range.start => u64::MAX,
+            Edge::Block { range, .. } if start >= range.end => 0,
+            Edge::Block { range, quota, .. } if start == range.start => *quota,
+            Edge::Block { left, .. } => left.load(Ordering::Relaxed),
+            Edge::Chunks { quota, before } => match quota.saturating_sub(before[start / CHUNK]) {
+                left if left >= CHUNK as u64 => u64::MAX,
+                left => left,
+            },
+        }
+    }
+
+    /// Of those, so many are left after the chunk.
+    fn leave(&self, start: usize, rest: u64) {
+        if let Edge::Block { range, left, .. } = self
+            && range.contains(&start)
+        {
+            left.store(rest, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The order of magnitudes as integers.
@@ -62,9 +133,11 @@ impl Ranks {
             elements,
             cuts,
             only_values: false,
-            upper: OnceLock::new(),
+            bins: OnceLock::new(),
             exact: OnceLock::new(),
-            before: RwLock::default(),
+            windows: OnceLock::new(),
+            blocks: Mutex::default(),
+            edges: RwLock::default(),
         }
     }
 
@@ -93,7 +166,7 @@ impl Ranks {
 
     /// Most counters at one time.
     pub(super) fn counts(&self) -> usize {
-        (self.vectors * UPPER).max(self.cuts.len() * (LOWER + self.chunks()))
+        (self.vectors * BINS).max(self.cuts.len() * LOWS.max(self.chunks()))
     }
 
     fn chunks(&self) -> usize {
@@ -105,105 +178,147 @@ impl Ranks {
         if self.is_trivial() {
             return None;
         }
-        let counts = |pass: usize| match found.get(pass) {
-            Some(Measured::Counts(counts)) => counts.as_slice(),
-            _ => &[],
+        let Some(Measured::Counts(counts)) = found.last() else {
+            return Some(Measure::Counts(self.vectors * BINS));
         };
-        match found.len() {
-            0 => return Some(Measure::Counts(self.vectors * UPPER)),
-            1 => {
-                let find = |cut: &Cut| descend(&counts(0)[cut.vector * UPPER..][..UPPER], cut.k as u64);
-                let _ = self.upper.set(self.cuts.iter().map(find).collect());
-                return Some(Measure::Counts(self.cuts.len() * (LOWER + self.chunks())));
+        if self.bins.get().is_none() {
+            let find = |cut: &Cut| descend(&counts[cut.vector * BINS..][..BINS], cut.k as u64);
+            let bins = self.bins.get_or_init(|| self.cuts.iter().map(find).collect());
+            if !bins.iter().all(Found::is_known) {
+                return Some(Measure::Counts(self.cuts.len() * LOWS));
             }
-            2 => {
-                let uppers = self.upper.get().map_or(&[][..], Vec::as_slice);
-                let find = |(index, upper): (usize, &Found)| {
-                    let lower = descend(
-                        &counts(1)[index * (LOWER + self.chunks())..][..LOWER],
-                        upper.quota,
-                    );
-                    Found {
-                        bits: (upper.bits << 15) | lower.bits,
-                        ..lower
-                    }
-                };
-                let exact: Vec<Found> = uppers.iter().enumerate().map(find).collect();
-                let is_tied = |found: &&Found| 0 < found.quota && found.quota < found.equal;
-                let is_open = |found: &Found| found.bits & LOW_BITS != 0;
-                let (has_ties, is_open) = (
-                    exact.iter().any(|found| is_tied(&found)),
-                    exact.iter().filter(is_tied).any(is_open),
-                );
-                let _ = self.exact.set(exact);
-                if is_open && !self.only_values {
-                    return Some(Measure::Counts(self.cuts.len() * self.chunks()));
-                }
-                if has_ties && !self.only_values {
-                    let of =
-                        |index: usize| &counts(1)[index * (LOWER + self.chunks()) + LOWER..][..self.chunks()];
-                    self.note_before(of);
-                }
-            }
-            _ => self.note_before(|index| &counts(2)[index * self.chunks()..][..self.chunks()]),
         }
-        None
-    }
-
-    /// Keeps how many elements of just its magnitude come before each chunk, by cut, from the numbers within the chunks.
-    fn note_before<'c>(&self, of: impl Fn(usize) -> &'c [u64]) {
-        let sums = |index: usize| {
-            let before = of(index).iter().scan(0, |sum, count| {
+        if self.exact.get().is_none() {
+            let exact = |(index, bin): (usize, &Found)| match bin.is_known() {
+                true => Found {
+                    bits: least(bin.bits),
+                    ..*bin
+                },
+                false => {
+                    let found = descend(&counts[index * LOWS..][..LOWS], bin.quota);
+                    Found {
+                        bits: least(bin.bits) | found.bits,
+                        ..found
+                    }
+                }
+            };
+            let bins = self.bins.get().map_or(&[][..], Vec::as_slice);
+            let _ = self.exact.set(bins.iter().enumerate().map(exact).collect());
+            if self.only_values || self.find_blocks() {
+                return None;
+            }
+            return Some(Measure::Counts(self.cuts.len() * self.chunks()));
+        }
+        let before = |index: usize| {
+            let by_chunk = counts[index * self.chunks()..][..self.chunks()].iter();
+            let before = by_chunk.scan(0, |sum, count| {
                 *sum += count;
                 Some(*sum - count)
             });
             before.collect()
         };
-        self.set_before((0..self.cuts.len()).map(sums).collect());
+        let edge = |(index, found): (usize, &Found)| match found.is_tied() {
+            false => Edge::Beyond,
+            true => Edge::Chunks {
+                quota: found.quota,
+                before: before(index),
+            },
+        };
+        let exact = self.exact.get().map_or(&[][..], Vec::as_slice);
+        self.set_edges(exact.iter().enumerate().map(edge).collect());
+        None
     }
 
-    /// Forgets the counts by chunk, which are all that grows with the tensor: nobody asks any more who belongs.
-    pub(super) fn forget(&self) {
-        self.set_before(Vec::new());
+    /// Keeps what may tell later how many elements of a magnitude a block of the tensor has; `counts` are those of one pass over it.
+    pub(super) fn counted(&self, range: Range<usize>, counts: &[u32]) {
+        if self.only_values || self.bins.get().is_some() || self.is_trivial() {
+            return;
+        }
+        let of = |cut: &Cut| &counts[cut.vector * BINS..][..BINS];
+        let windows = self.windows.get_or_init(|| {
+            let first = |cut: &Cut| {
+                let share = cut.k as f64 / self.elements as f64;
+                let bin = descend(of(cut), (share * range.len() as f64) as u64).bits as usize;
+                bin.saturating_sub(WINDOW / 2).min(BINS - WINDOW)
+            };
+            self.cuts.iter().map(first).collect()
+        });
+        let within = |(cut, first): (&Cut, &usize)| of(cut)[*first..*first + WINDOW].to_vec();
+        let kept = self.cuts.iter().zip(windows).flat_map(within).collect();
+        self.blocks().push((range, kept));
     }
 
-    fn set_before(&self, counts: Vec<Vec<u64>>) {
-        *self.before.write().unwrap_or_else(PoisonError::into_inner) = counts;
-    }
-
-    /// Elements of just the magnitude of cut number `index` before the chunk that begins at `start`.
-    fn before(&self, index: usize, start: usize) -> u64 {
-        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
-        before.get(index).map_or(0, |before| before[start / CHUNK])
-    }
-
-    /// Counts the elements of one vector in the chunk that begins at `start`, in pass number `pass`.
-    pub(super) fn count(&self, pass: usize, vector: usize, start: usize, values: &[f32], counts: &mut [u32]) {
-        match pass {
-            0 => {
-                let counts = &mut counts[vector * UPPER..][..UPPER];
-                for value in values {
-                    counts[(key(*value) >> 15) as usize] += 1;
-                }
+    /// Finds for every cut the block of the last element that belongs, if the windows of all blocks hold its magnitude.
+    fn find_blocks(&self) -> bool {
+        let mut blocks = std::mem::take(&mut *self.blocks());
+        blocks.sort_by_key(|(range, _)| range.start);
+        let is_whole = blocks.iter().map(|(range, _)| range.len()).sum::<usize>() == self.elements;
+        let bins = self.bins.get().map_or(&[][..], Vec::as_slice);
+        let edge = |(index, bin): (usize, &Found)| {
+            let exact = self.exact.get()?.get(index)?;
+            if !exact.is_tied() {
+                return Some(Edge::Beyond);
             }
-            1 => {
-                for (index, upper) in self.of(vector, &self.upper) {
-                    let counts = &mut counts[index * (LOWER + self.chunks())..][..LOWER + self.chunks()];
-                    let (counts, by_chunk) = counts.split_at_mut(LOWER);
-                    let least = upper.bits << 15;
-                    let equal = vectorised(
+            let first = *self.windows.get().filter(|_| bin.is_known() && is_whole)?.get(index)?;
+            let place = (bin.bits as usize).checked_sub(first).filter(|place| *place < WINDOW)?;
+            let mut left = bin.quota;
+            for (range, kept) in &blocks {
+                let equal = u64::from(kept[index * WINDOW + place]);
+                if left <= equal {
+                    return Some(Edge::Block {
+                        range: range.clone(),
+                        quota: left,
+                        left: AtomicU64::new(left),
+                    });
+                }
+                left -= equal;
+            }
+            None
+        };
+        let edges: Option<Vec<Edge>> = bins.iter().enumerate().map(edge).collect();
+        let are_known = edges.is_some();
+        self.set_edges(edges.unwrap_or_default());
+        are_known
+    }
+
+    /// Forgets what grows with the tensor: nobody asks any more who belongs.
+    pub(super) fn forget(&self) {
+        self.set_edges(Vec::new());
+    }
+
+    fn set_edges(&self, edges: Vec<Edge>) {
+        *self.edges.write().unwrap_or_else(PoisonError::into_inner) = edges;
+    }
+
+    fn blocks(&self) -> std::sync::MutexGuard<'_, Vec<(Range<usize>, Vec<u32>)>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the elements of one vector in the chunk that begins at `start`.
+    pub(super) fn count(&self, vector: usize, start: usize, values: &[f32], counts: &mut [u32]) {
+        let Some(bins) = self.bins.get() else {
+            let counts = &mut counts[vector * BINS..][..BINS];
+            for value in values {
+                counts[bin(key(*value)) as usize] += 1;
+            }
+            return;
+        };
+        let cuts = self.cuts.iter().enumerate();
+        for (index, _) in cuts.filter(|(_, cut)| cut.vector == vector) {
+            match self.exact.get() {
+                None if bins[index].is_known() => {}
+                None => {
+                    let counts = &mut counts[index * LOWS..][..LOWS];
+                    let least = least(bins[index].bits);
+                    vectorised(
                         #[inline(always)]
                         || count_lower(values, least, counts),
                     );
-                    counts[0] += equal;
-                    by_chunk[start / CHUNK] += equal;
                 }
-            }
-            _ => {
-                for (index, exact) in self.of(vector, &self.exact) {
+                Some(exact) => {
                     let equal = vectorised(
                         #[inline(always)]
-                        || count_equal(values, exact.bits),
+                        || count_equal(values, exact[index].bits),
                     );
                     counts[index * self.chunks() + start / CHUNK] += equal;
                 }
@@ -224,27 +339,28 @@ impl Ranks {
             (0..values.len()).for_each(|at| say(at, k > 0));
             return;
         }
-        let found = self.exact.get().map(|exact| exact[index]).unwrap_or_default();
-        let mut left = found.quota.saturating_sub(self.before(index, start));
+        let bits = self.found(index).bits;
+        let mut left = self.left(index, start);
         for (at, value) in values.iter().enumerate() {
             let key = key(*value);
-            let is_tied = key == found.bits;
-            say(at, key > found.bits || (is_tied && left > 0));
+            let is_tied = key == bits;
+            say(at, key > bits || (is_tied && left > 0));
             left = left.saturating_sub(u64::from(is_tied));
         }
+        self.leave(index, start, left);
     }
 
     /// Sets the elements of the chunk that begins at `start` to zero that do not belong to cut number `index`.
     pub(super) fn keep(&self, index: usize, start: usize, values: &mut [f32]) {
         let k = self.cuts[index].k;
-        let found = self.exact.get().map(|exact| exact[index]).unwrap_or_default();
-        let left = found.quota.saturating_sub(self.before(index, start));
+        let bits = self.found(index).bits;
+        let left = self.left(index, start);
         // Almost everywhere either all that are tied belong, or none.
         let least = match () {
             () if k >= self.elements => 0,
             () if k == 0 => u32::MAX,
-            () if left >= values.len() as u64 || found.quota == found.equal => found.bits,
-            () if left == 0 => found.bits + 1,
+            () if left == u64::MAX => bits,
+            () if left == 0 => bits + 1,
             () => {
                 let all = values.to_vec();
                 return self.belongs(index, start, &all, |at, belongs| {
@@ -265,39 +381,53 @@ impl Ranks {
         );
     }
 
+    fn found(&self, index: usize) -> Found {
+        self.exact.get().map(|exact| exact[index]).unwrap_or_default()
+    }
+
+    fn left(&self, index: usize, start: usize) -> u64 {
+        let edges = self.edges.read().unwrap_or_else(PoisonError::into_inner);
+        edges.get(index).map_or(0, |edge| edge.left(start))
+    }
+
+    fn leave(&self, index: usize, start: usize, rest: u64) {
+        let edges = self.edges.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(edge) = edges.get(index) {
+            edge.leave(start, rest);
+        }
+    }
+
     fn is_trivial(&self) -> bool {
         !self.only_values && self.cuts.iter().all(|cut| cut.k == 0 || cut.k >= self.elements)
     }
+}
 
-    fn of<'a>(
-        &'a self,
-        vector: usize,
-        found: &'a OnceLock<Vec<Found>>,
-    ) -> impl Iterator<Item = (usize, Found)> + 'a {
-        let found = found.get().map_or(&[][..], Vec::as_slice);
-        let cuts = self.cuts.iter().zip(found).enumerate();
-        cuts.filter(move |(_, (cut, _))| cut.vector == vector)
-            .map(|(index, (_, found))| (index, *found))
-    }
+/// The counter of the first pass that a magnitude falls into.
+#[inline(always)]
+fn bin(key: u32) -> u32 {
+    ((key >> LOWER) << 1) | u32::from(key & LOW_BITS != 0)
+}
+
+/// The least magnitude of the bin.
+fn least(bin: u32) -> u32 {
+    (bin >> 1) << LOWER
 }
 
 /// Elements that are looked at together.
 const LANES: usize = 32;
 
-/// The number of elements whose key is `least`, whose lower bits are zero; those that share the upper bits only are counted
-/// by their lower bits.
+/// Counts the elements that share the upper bits of `least`, whose lower bits are zero, by their own lower bits; not those that
+/// are `least`.
 #[inline(always)]
-fn count_lower(values: &[f32], least: u32, counts: &mut [u32]) -> u32 {
-    let mut equal = 0;
+fn count_lower(values: &[f32], least: u32, counts: &mut [u32]) {
     for lane in values.chunks(LANES) {
-        let mut others = 0u32;
+        let mut within = 0u32;
         for value in lane {
             // Zero for the least key of the bin, up to LOW_BITS within it, more outside.
             let above = key(*value).wrapping_sub(least);
-            equal += u32::from(above == 0);
-            others += u32::from(above.wrapping_sub(1) < LOW_BITS);
+            within += u32::from(above.wrapping_sub(1) < LOW_BITS);
         }
-        if others > 0 {
+        if within > 0 {
             for value in lane {
                 let above = key(*value).wrapping_sub(least);
                 if above.wrapping_sub(1) < LOW_BITS {
@@ -306,7 +436,6 @@ fn count_lower(values: &[f32], least: u32, counts: &mut [u32]) -> u32 {
             }
         }
     }
-    equal
 }
 
 #[inline(always)]
@@ -336,16 +465,26 @@ mod tests {
 
     use super::*;
 
-    /// Counts a vector in pieces, as the engine does.
-    fn select(values: &[f32], k: usize) -> Vec<bool> {
+    /// Elements of a block.
+    const BLOCK: usize = 2 * CHUNK;
+
+    /// Counts a vector in pieces, as the engine does, and tells what each block had if it is to know.
+    fn select(values: &[f32], k: usize, tells_blocks: bool) -> (Vec<bool>, usize) {
         let ranks = Ranks::new(1, values.len(), vec![Cut { vector: 0, k }]);
         let mut found = Vec::new();
         while let Some(Measure::Counts(len)) = ranks.next(&found) {
-            let mut counts = vec![0; len];
-            for (chunk, values) in values.chunks(CHUNK).enumerate() {
-                ranks.count(found.len(), 0, chunk * CHUNK, values, &mut counts);
+            let mut all = vec![0u64; len];
+            for (block, values) in values.chunks(BLOCK).enumerate() {
+                let mut counts = vec![0; len];
+                for (chunk, values) in values.chunks(CHUNK).enumerate() {
+                    ranks.count(0, block * BLOCK + chunk * CHUNK, values, &mut counts);
+                }
+                if tells_blocks {
+                    ranks.counted(block * BLOCK..block * BLOCK + values.len(), &counts);
+                }
+                all.iter_mut().zip(counts).for_each(|(all, count)| *all += u64::from(count));
             }
-            found.push(Measured::Counts(counts.into_iter().map(u64::from).collect()));
+            found.push(Measured::Counts(all));
         }
         let mut all = vec![false; values.len()];
         for (chunk, values) in values.chunks(CHUNK).enumerate() {
@@ -353,11 +492,20 @@ mod tests {
                 all[chunk * CHUNK + at] = belongs
             });
         }
-        all
+        // A tensor may be gone through more than once.
+        for (chunk, values) in values.chunks(CHUNK).enumerate() {
+            let mut kept = values.to_vec();
+            ranks.keep(0, chunk * CHUNK, &mut kept);
+            for ((kept, value), belongs) in kept.iter().zip(values).zip(&all[chunk * CHUNK..]) {
+                assert_eq!(kept.to_bits(), if *belongs { value.to_bits() } else { 0 });
+            }
+        }
+        (all, found.len())
     }
 
     fn check(values: &[f32], k: usize) {
-        let belongs = select(values, k);
+        let (belongs, _) = select(values, k, false);
+        assert_eq!(belongs, select(values, k, true).0);
         let mut order: Vec<usize> = (0..values.len()).collect();
         order.sort_by_key(|at| (std::cmp::Reverse(key(values[*at])), *at));
         for (rank, at) in order.into_iter().enumerate() {
@@ -381,9 +529,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_pass_is_enough_for_differences_of_bfloat16() {
+        let values: Vec<f32> = (0..50_000u32)
+            .map(|at| {
+                let bits = at.wrapping_mul(2_654_435_761) >> 8;
+                f32::from_bits(0x3c00_0000 + (bits % 0x0300_0000) & !LOW_BITS)
+            })
+            .collect();
+        for k in [5_000, 20_000, 25_001, 45_000] {
+            assert_eq!(select(&values, k, true).1, 1);
+            check(&values, k);
+        }
+    }
+
     proptest! {
         #[test]
-        fn exactly_k_belong(values in prop::collection::vec(prop_oneof![any::<f32>(), Just(1.0), Just(-1.0)], 1..3000), share in 0.0f64..1.1) {
+        fn exactly_k_belong(values in prop::collection::vec(prop_oneof![any::<f32>(), Just(1.0), Just(-1.0)], 1..7000), share in 0.0f64..1.1) {
             let k = (values.len() as f64 * share) as usize;
             check(&values, k);
         }

@@ -3,7 +3,10 @@
 //! A rule is asked what to do next ([`Rule::next`]) until it says how to combine. Between two answers the engine moves
 //! every block of the tensor past the rule and adds up what it measures; a rule therefore sees a tensor as often as it
 //! needs to and never holds one. Invariants: what is measured is added in the order of the elements whatever the number
-//! of threads, and an element of the result depends on measurements and on the elements of its own unit alone.
+//! of threads, and an element of the result depends on measurements and on the elements of its own unit alone. The chunks of a block
+//! come one after the other, in order, and blocks are the same in every pass.
+
+use std::ops::Range;
 
 use crate::statistics::Gram;
 
@@ -33,6 +36,9 @@ pub trait Rule: Send + Sync {
 
     /// Adds what a chunk has to `counts`, for [`Measure::Counts`].
     fn count(&self, _found: &[Measured], _chunk: &Chunk<'_>, _counts: &mut [u32]) {}
+
+    /// A block has been counted, the elements `range` of the tensor: `counts` is all that [`Rule::count`] added in it.
+    fn counted(&self, _range: Range<usize>, _counts: &[u32]) {}
 
     /// Adds what a chunk has to `sums`, for [`Measure::Sums`].
     fn sum(&self, _found: &[Measured], _chunk: &Chunk<'_>, _sums: &mut [f64]) {}
@@ -131,7 +137,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// Units of `unit` elements, one after the other.
-    pub fn units(&self, unit: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    pub fn units(&self, unit: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let (len, unit) = (self.len, unit.max(1));
         (0..len)
             .step_by(unit)

@@ -4,6 +4,8 @@
 //! weight in a tensor is its share of Σₜ mean(δₜ²); task vectors against the sign of Σ δₜ are erased:
 //! θ = θ₀ + Σ wₜmₜδₜ / Σ wₜmₜ (§3.3).
 
+use std::ops::Range;
+
 use super::ranks::{Cut, Ranks};
 use super::{
     BaseUse, Chunk, Default, Kind, Measure, Measured, Method, Parameter, Rule, Scope, Settings, Statistics,
@@ -120,9 +122,13 @@ impl Rule for Selected {
         self.ranks.forget();
     }
 
-    fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
+    fn count(&self, _: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
         let variances = variances(&unselected(chunk), chunk.len);
-        self.ranks.count(found.len(), 0, chunk.start, &variances, counts);
+        self.ranks.count(0, chunk.start, &variances, counts);
+    }
+
+    fn counted(&self, range: Range<usize>, counts: &[u32]) {
+        self.ranks.counted(range, counts);
     }
 
     fn sum(&self, _: &[Measured], chunk: &Chunk<'_>, sums: &mut [f64]) {

@@ -3,6 +3,8 @@
 //! Shared by ties, dare, della and breadcrumbs, which differ in what they drop ([`Sparsify`]) and in whether the models
 //! vote on a sign ([`Vote`]). Differences in `f32`, sums in `f64`, one rounding at the end.
 
+use std::ops::Range;
+
 use super::{Chunk, Measure, Measured, Rule, Settings, Statistics, Step, TensorPlace};
 use crate::kernel::vectorised;
 
@@ -31,8 +33,11 @@ pub(super) trait Sparsify: Send + Sync {
         None
     }
 
-    /// Counts elements of a model's task vector, in pass number `pass`.
-    fn count(&self, _pass: usize, _model: usize, _start: usize, _delta: &[f32], _counts: &mut [u32]) {}
+    /// Counts elements of a model's task vector.
+    fn count(&self, _model: usize, _start: usize, _delta: &[f32], _counts: &mut [u32]) {}
+
+    /// As [`Rule::counted`].
+    fn counted(&self, _range: Range<usize>, _counts: &[u32]) {}
 
     /// Sums up elements of a model's task vector.
     fn sum(&self, _model: usize, _start: usize, _delta: &[f32], _sums: &mut [f64]) {}
@@ -128,11 +133,14 @@ impl<S: Sparsify> Rule for Sparse<S> {
         self.sparsify.forget();
     }
 
-    fn count(&self, found: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
+    fn count(&self, _: &[Measured], chunk: &Chunk<'_>, counts: &mut [u32]) {
         for (model, delta) in Self::deltas(chunk).chunks_exact(chunk.len).enumerate() {
-            self.sparsify
-                .count(found.len(), model, chunk.start, delta, counts);
+            self.sparsify.count(model, chunk.start, delta, counts);
         }
+    }
+
+    fn counted(&self, range: Range<usize>, counts: &[u32]) {
+        self.sparsify.counted(range, counts);
     }
 
     fn sum(&self, _: &[Measured], chunk: &Chunk<'_>, sums: &mut [f64]) {

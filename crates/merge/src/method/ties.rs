@@ -6,6 +6,8 @@
 //! Deviation of mergekit, with `vote: weighted`: the weights enter the election. Of equal magnitudes at the edge, the first
 //! in the tensor are kept, so that exactly ⌊density·n⌋ are.
 
+use std::ops::Range;
+
 use super::ranks::{Cut, Ranks};
 use super::sparse::{Sparse, Sparsify};
 use super::{
@@ -92,8 +94,12 @@ impl Sparsify for Largest {
         self.0.next(found)
     }
 
-    fn count(&self, pass: usize, model: usize, start: usize, delta: &[f32], counts: &mut [u32]) {
-        self.0.count(pass, model, start, delta, counts);
+    fn count(&self, model: usize, start: usize, delta: &[f32], counts: &mut [u32]) {
+        self.0.count(model, start, delta, counts);
+    }
+
+    fn counted(&self, range: Range<usize>, counts: &[u32]) {
+        self.0.counted(range, counts);
     }
 
     fn apply(&self, _: &[Measured], model: usize, start: usize, delta: &mut [f32]) {
