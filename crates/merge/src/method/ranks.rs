@@ -259,8 +259,14 @@ impl Ranks {
             if !exact.is_tied() {
                 return Some(Edge::Beyond);
             }
-            let first = *self.windows.get().filter(|_| bin.is_known() && is_whole)?.get(index)?;
-            let place = (bin.bits as usize).checked_sub(first).filter(|place| *place < WINDOW)?;
+            let first = *self
+                .windows
+                .get()
+                .filter(|_| bin.is_known() && is_whole)?
+                .get(index)?;
+            let place = (bin.bits as usize)
+                .checked_sub(first)
+                .filter(|place| *place < WINDOW)?;
             let mut left = bin.quota;
             for (range, kept) in &blocks {
                 let equal = u64::from(kept[index * WINDOW + place]);
@@ -297,11 +303,7 @@ impl Ranks {
     /// Counts the elements of one vector in the chunk that begins at `start`.
     pub(super) fn count(&self, vector: usize, start: usize, values: &[f32], counts: &mut [u32]) {
         let Some(bins) = self.bins.get() else {
-            let counts = &mut counts[vector * BINS..][..BINS];
-            for value in values {
-                counts[bin(key(*value)) as usize] += 1;
-            }
-            return;
+            return count_bins(values, &mut counts[vector * BINS..][..BINS]);
         };
         let cuts = self.cuts.iter().enumerate();
         for (index, _) in cuts.filter(|(_, cut)| cut.vector == vector) {
@@ -415,6 +417,27 @@ fn least(bin: u32) -> u32 {
 
 /// Elements that are looked at together.
 const LANES: usize = 32;
+/// Elements whose bins are found together.
+const PIECE: usize = 512;
+
+/// Counts by bin. Which bins they are is vector code, and counting is not: one after the other, in pieces.
+fn count_bins(values: &[f32], counts: &mut [u32]) {
+    let mut bins = [0u16; PIECE];
+    for values in values.chunks(PIECE) {
+        let bins = &mut bins[..values.len()];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (found, value) in bins.iter_mut().zip(values) {
+                    *found = bin(key(*value)) as u16;
+                }
+            },
+        );
+        for bin in bins {
+            counts[usize::from(*bin)] += 1;
+        }
+    }
+}
 
 /// Counts the elements that share the upper bits of `least`, whose lower bits are zero, by their own lower bits; not those that
 /// are `least`.
@@ -444,14 +467,15 @@ fn count_equal(values: &[f32], bits: u32) -> u32 {
 }
 
 /// Where the element of descending rank `k` lies in a histogram.
-fn descend(counts: &[u64], k: u64) -> Found {
+fn descend(counts: &[impl Copy + Into<u64>], k: u64) -> Found {
     let mut left = k;
     for (bits, count) in counts.iter().enumerate().rev() {
-        if left <= *count {
+        let count: u64 = (*count).into();
+        if left <= count {
             return Found {
                 bits: bits as u32,
                 quota: left,
-                equal: *count,
+                equal: count,
             };
         }
         left -= count;
@@ -482,7 +506,9 @@ mod tests {
                 if tells_blocks {
                     ranks.counted(block * BLOCK..block * BLOCK + values.len(), &counts);
                 }
-                all.iter_mut().zip(counts).for_each(|(all, count)| *all += u64::from(count));
+                all.iter_mut()
+                    .zip(counts)
+                    .for_each(|(all, count)| *all += u64::from(count));
             }
             found.push(Measured::Counts(all));
         }

@@ -106,7 +106,10 @@ impl<S: Sparsify> Sparse<S> {
         let mut deltas = Vec::with_capacity(chunk.models() * chunk.len);
         for model in 0..chunk.models() {
             let pairs = chunk.model(model).iter().zip(chunk.base());
-            deltas.extend(pairs.map(|(x, base)| x - base));
+            vectorised(
+                #[inline(always)]
+                || deltas.extend(pairs.map(|(x, base)| x - base)),
+            );
         }
         deltas
     }
