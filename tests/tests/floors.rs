@@ -11,6 +11,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("merge", &["tensorfile", "store"]),
     ("train", &["model", "data", "store", "tensorfile"]),
     ("evaluate", &["model", "data", "store", "tensorfile"]),
+    ("search", &["model"]),
+    ("prune", &["model", "data", "evaluate"]),
     ("pipeline", &["store"]),
     (
         "jobs",
@@ -23,6 +25,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "model",
             "train",
             "evaluate",
+            "search",
+            "prune",
         ],
     ),
     // The report reads records, manifests and figures back from a store, and the pipeline's records speak of its types.

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The cosine where there is none, of a vector of zeros, as in the reference implementation.
-const UNDEFINED: f64 = 0.5;
+const UNDEFINED: f32 = 0.5;
 
 /// Block Influence of every layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,14 +28,14 @@ impl BlockInfluence {
     }
 }
 
-/// Sums over tokens.
-pub(crate) struct InfluenceSums {
+/// Means over tokens, by layer.
+pub(crate) struct MeanSums {
     sums: Vec<f64>,
     /// Tokens seen by the first layer, and so by all.
     tokens: u64,
 }
 
-impl InfluenceSums {
+impl MeanSums {
     pub(crate) fn new(layers: usize) -> Self {
         Self {
             sums: vec![0.0; layers],
@@ -43,23 +43,43 @@ impl InfluenceSums {
         }
     }
 
-    /// Adds a batch: the cosine at every place, and which of them hold tokens.
-    pub(crate) fn add(&mut self, layer: usize, cosines: &[f32], counts: &[bool]) {
-        let counted = cosines.iter().zip(counts).filter(|(_, counts)| **counts);
-        for (cosine, _) in counted {
-            let cosine = f64::from(cosine.clamp(-1.0, 1.0));
-            self.sums[layer] += 1.0 - if cosine.is_nan() { UNDEFINED } else { cosine };
-        }
+    /// Adds a batch: the value at every place, and which of them hold tokens.
+    pub(crate) fn add(&mut self, layer: usize, values: &[f32], counts: &[bool]) {
+        let counted = values.iter().zip(counts).filter(|(_, counts)| **counts);
+        self.sums[layer] += counted.map(|(value, _)| f64::from(*value)).sum::<f64>();
         if layer == 0 {
             self.tokens += counts.iter().filter(|counts| **counts).count() as u64;
         }
     }
 
-    pub(crate) fn finish(self) -> BlockInfluence {
+    pub(crate) fn finish(self) -> Vec<f64> {
         let tokens = self.tokens.max(1) as f64;
+        self.sums.iter().map(|sum| sum / tokens).collect()
+    }
+}
+
+/// Block Influence while it is summed up.
+pub(crate) struct InfluenceSums(MeanSums);
+
+impl InfluenceSums {
+    pub(crate) fn new(layers: usize) -> Self {
+        Self(MeanSums::new(layers))
+    }
+
+    /// Adds a batch: the cosine at every place, and which of them hold tokens.
+    pub(crate) fn add(&mut self, layer: usize, cosines: &[f32], counts: &[bool]) {
+        let influence = |cosine: &f32| match cosine.is_nan() {
+            true => 1.0 - UNDEFINED,
+            false => 1.0 - cosine.clamp(-1.0, 1.0),
+        };
+        let influences: Vec<f32> = cosines.iter().map(influence).collect();
+        self.0.add(layer, &influences, counts);
+    }
+
+    pub(crate) fn finish(self) -> BlockInfluence {
         BlockInfluence {
-            layers: self.sums.iter().map(|sum| sum / tokens).collect(),
-            tokens: self.tokens,
+            tokens: self.0.tokens,
+            layers: self.0.finish(),
         }
     }
 }

@@ -3,13 +3,16 @@
 //!
 //! Floor 3: takes a decoder and documents, gives figures; where they come from and go to is the jobs' business.
 
+mod bootstrap;
 mod calibration;
 mod error;
 mod influence;
 mod likelihood;
 mod measure;
 mod prediction;
+mod task;
 
+pub use bootstrap::{Interval, bootstrap_difference};
 pub use calibration::{Bin, Calibration};
 pub use error::{EvaluateError, Result};
 pub use influence::BlockInfluence;
@@ -18,3 +21,4 @@ pub use likelihood::{
     paired_difference,
 };
 pub use measure::{CalibrationWanted, Measured, Wanted, measure};
+pub use task::{ChoiceRecord, ChoiceScores, Question, Task, TaskError, choose, summarise_choices};

@@ -220,6 +220,8 @@ mod tests {
                 class_wise: true,
             }),
             block_influence: true,
+            stretches: vec![1, 2],
+            relative_magnitude: true,
         });
         for (a, b) in alone
             .scored
@@ -239,6 +241,10 @@ mod tests {
         assert_eq!(accuracy(&all.scored.documents, 2).unwrap().0, 1.0);
         let influence = all.block_influence.unwrap();
         assert!(influence.layers.len() == 2 && influence.layers.iter().all(|layer| *layer > 0.0));
+        // A stretch of one is a layer.
+        assert_eq!(all.stretches[0], influence.layers);
+        assert_eq!(all.stretches[1].len(), 1);
+        assert!(all.relative_magnitude.iter().all(|share| *share > 0.0));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! One forward pass over documents, and everything that is asked of it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use rayon::prelude::*;
 use tributary_data::{Batch, Document, EvaluationBatches, EvaluationOptions, PADDING};
-use tributary_model::{Decoder, TokenBatch, kernel};
+use tributary_model::{Decoder, Tensor, TokenBatch, kernel};
 
 use crate::calibration::{Calibration, CalibrationSums};
 use crate::error::{EvaluateError, Result};
-use crate::influence::{BlockInfluence, InfluenceSums};
+use crate::influence::{BlockInfluence, InfluenceSums, MeanSums};
 use crate::likelihood::{DocumentScore, LikelihoodOptions, ScoredDocuments, summarise};
 use crate::prediction::{Prediction, predict};
 
@@ -24,6 +25,10 @@ pub struct Wanted {
     pub calibration: Option<CalibrationWanted>,
     /// How much each layer changes its input.
     pub block_influence: bool,
+    /// How much each stretch of so many consecutive layers changes its input, for each of these lengths.
+    pub stretches: Vec<usize>,
+    /// How large a share of its output each layer adds: ‖f(x)‖/‖x + f(x)‖.
+    pub relative_magnitude: bool,
 }
 
 /// How calibration is measured.
@@ -44,6 +49,10 @@ pub struct Measured {
     pub calibration: Option<Calibration>,
     /// If asked for.
     pub block_influence: Option<BlockInfluence>,
+    /// For each length asked for, by first layer: 1 − the mean cosine of what goes into the stretch and what comes out.
+    pub stretches: Vec<Vec<f64>>,
+    /// By layer; empty unless asked for.
+    pub relative_magnitude: Vec<f64>,
 }
 
 /// Measures every token of every document that counts. `progress` hears of tokens read and all tokens, and says whether to
@@ -92,6 +101,9 @@ struct Sums<'a> {
     correct: Vec<Vec<u64>>,
     calibration: Option<(CalibrationSums, Vec<CalibrationSums>)>,
     influence: Option<InfluenceSums>,
+    /// By length, as `influence`.
+    stretches: Vec<InfluenceSums>,
+    magnitude: Option<MeanSums>,
 }
 
 impl<'a> Sums<'a> {
@@ -115,6 +127,14 @@ impl<'a> Sums<'a> {
             influence: wanted
                 .block_influence
                 .then(|| InfluenceSums::new(decoder.config().layers)),
+            stretches: wanted
+                .stretches
+                .iter()
+                .map(|length| InfluenceSums::new((decoder.config().layers + 1).saturating_sub(*length)))
+                .collect(),
+            magnitude: wanted
+                .relative_magnitude
+                .then(|| MeanSums::new(decoder.config().layers)),
         }
     }
 
@@ -128,13 +148,7 @@ impl<'a> Sums<'a> {
             &batch.segments,
             batch.targets,
         )?;
-        let hidden = match &mut self.influence {
-            None => self.decoder.hidden(&input)?,
-            Some(sums) => self.decoder.observed(&input, &mut |layer, before, after| {
-                sums.add(layer, &kernel::row_cosines(before, after)?, &counts);
-                Ok(())
-            })?,
-        };
+        let hidden = self.hidden(&input, &counts)?;
         if self.calibration.is_none() && self.wanted.top.is_empty() {
             let nll = self.decoder.nll_of(hidden, &input.targets)?;
             for token in scored {
@@ -157,6 +171,38 @@ impl<'a> Sums<'a> {
             }
         })?;
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Hidden states after the final normalisation; what is wanted of the layers is taken on the way.
+    fn hidden(&mut self, input: &TokenBatch, counts: &[bool]) -> Result<Tensor<2>> {
+        if self.influence.is_none() && self.stretches.is_empty() && self.magnitude.is_none() {
+            return Ok(self.decoder.hidden(input)?);
+        }
+        let longest = self.wanted.stretches.iter().copied().max().unwrap_or(0);
+        // What went into the last layers, the latest last.
+        let mut inputs: VecDeque<Tensor<2>> = VecDeque::new();
+        let hidden = self.decoder.observed(input, &mut |layer, before, after| {
+            if let Some(sums) = &mut self.influence {
+                sums.add(layer, &kernel::row_cosines(before, after)?, counts);
+            }
+            if let Some(sums) = &mut self.magnitude {
+                sums.add(layer, &kernel::relative_changes(before, after)?, counts);
+            }
+            if longest > 0 {
+                inputs.push_back(before.clone());
+                if inputs.len() > longest {
+                    inputs.pop_front();
+                }
+            }
+            for (length, sums) in self.wanted.stretches.iter().zip(&mut self.stretches) {
+                if let Some(first) = inputs.len().checked_sub(*length).filter(|_| *length > 0) {
+                    let cosines = kernel::row_cosines(&inputs[first], after)?;
+                    sums.add(layer + 1 - length, &cosines, counts);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(hidden)
     }
 
     /// Reads a block of logits, `[places, vocabulary]`.
@@ -238,6 +284,12 @@ impl<'a> Sums<'a> {
             },
             calibration,
             block_influence: self.influence.map(InfluenceSums::finish),
+            stretches: self
+                .stretches
+                .into_iter()
+                .map(|sums| sums.finish().layers)
+                .collect(),
+            relative_magnitude: self.magnitude.map(MeanSums::finish).unwrap_or_default(),
         })
     }
 }

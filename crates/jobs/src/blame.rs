@@ -5,6 +5,8 @@ use tributary_evaluate::EvaluateError;
 use tributary_merge::MergeError;
 use tributary_model::ModelError;
 use tributary_pipeline::{JobError, JobErrorKind};
+use tributary_prune::PruneError;
+use tributary_search::SearchError;
 use tributary_store::StoreError;
 use tributary_tensorfile::TensorFileError;
 use tributary_train::TrainError;
@@ -108,6 +110,26 @@ impl Classed for MergeError {
             MergeError::Cancelled => JobErrorKind::Cancelled,
             MergeError::Internal(_) => JobErrorKind::Bug,
             _ => JobErrorKind::BadInput,
+        }
+    }
+}
+
+impl Classed for SearchError {
+    fn class(&self) -> JobErrorKind {
+        match self {
+            SearchError::Model(error) => error.class(),
+            SearchError::Input(_) => JobErrorKind::Config,
+            _ => JobErrorKind::BadInput,
+        }
+    }
+}
+
+impl Classed for PruneError {
+    fn class(&self) -> JobErrorKind {
+        match self {
+            PruneError::Evaluate(error) => error.class(),
+            PruneError::Model(error) => error.class(),
+            _ => JobErrorKind::Config,
         }
     }
 }

@@ -9,6 +9,7 @@ mod evaluate;
 mod import;
 mod merge;
 mod merge_figures;
+mod merge_search;
 mod prune;
 mod synth;
 mod threads;
@@ -17,13 +18,14 @@ mod train_lm;
 
 pub use blame::{Blame, Classed};
 pub use data_set::{DATA_SET_KIND, DataSet};
-pub use evaluate::{Evaluate, EvaluateSettings, Metric};
+pub use evaluate::{Evaluate, EvaluateSettings, Metric, TaskSet};
 pub use import::{
     DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported,
     import,
 };
 pub use merge::Merge;
-pub use prune::{ChosenBy, Prune, PruneSettings};
+pub use merge_search::{Baseline, MergeSearch, MergeSearchSettings, SearchBy};
+pub use prune::{ChosenBy, ChosenHow, CurveSettings, Prune, PruneSettings};
 pub use synth::{Synth, SynthSettings};
 pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};
 pub use train_lm::{
@@ -42,5 +44,6 @@ pub fn registry() -> Registry {
         .with(TrainLm)
         .with(Evaluate)
         .with(Merge)
+        .with(MergeSearch)
         .with(Prune)
 }

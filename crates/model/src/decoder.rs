@@ -83,6 +83,22 @@ impl Decoder {
         }
     }
 
+    /// The model without these layers; shares the others' storage.
+    #[must_use]
+    pub fn without(&self, layers: &[usize]) -> Self {
+        let mut weights = self.weights.clone();
+        let mut number = 0;
+        weights.layers.retain(|_| {
+            number += 1;
+            !layers.contains(&(number - 1))
+        });
+        let config = ModelConfig {
+            layers: weights.layers.len(),
+            ..self.config.clone()
+        };
+        Self::new(config, self.device, weights)
+    }
+
     /// Hidden states after the final normalisation, `[rows·len, width]`.
     ///
     /// # Errors
@@ -104,15 +120,39 @@ impl Decoder {
         self.pass(batch, Some(observe))
     }
 
-    fn pass(&self, batch: &TokenBatch, mut observe: Option<Observer<'_>>) -> Result<Tensor<2>> {
+    /// What goes into the last matrix (`down`) of layer number `number`, `[rows·len, intermediate]`, and what comes out of the
+    /// layer, `[rows·len, width]`.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`]; [`ModelError::Input`] if there is no such layer.
+    pub fn feed_forward(&self, batch: &TokenBatch, number: usize) -> Result<(Tensor<2>, Tensor<2>)> {
+        let geometry = self.geometry_of(batch)?;
+        let Some(last) = self.weights.layers.get(number) else {
+            return Err(ModelError::Input(format!("there is no layer {number}")));
+        };
+        let attention: &mut dyn FnMut(_, _, _) -> _ = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
+        let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
+        for layer in &self.weights.layers[..number] {
+            hidden = self.layer(layer, hidden, attention);
+        }
+        let (hidden, inner) = self.before_down(last, hidden, attention);
+        let out = hidden + kernel::linear(inner.clone(), last.down.clone());
+        Ok((inner, out))
+    }
+
+    fn geometry_of(&self, batch: &TokenBatch) -> Result<Arc<Geometry>> {
         batch.check(self.config.vocab_size)?;
-        let geometry = Arc::new(self.geometry(
+        Ok(Arc::new(self.geometry(
             batch.rows,
             batch.len,
             batch.len,
             batch.first.clone(),
             batch.positions.clone(),
-        ));
+        )))
+    }
+
+    fn pass(&self, batch: &TokenBatch, mut observe: Option<Observer<'_>>) -> Result<Tensor<2>> {
+        let geometry = self.geometry_of(batch)?;
         let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
         for (number, layer) in self.weights.layers.iter().enumerate() {
             // Kept only for who wants it: a layer may use its input's storage for its output.
@@ -221,6 +261,17 @@ impl Decoder {
         hidden: Tensor<2>,
         attention: &mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
+        let (hidden, inner) = self.before_down(layer, hidden, attention);
+        hidden + kernel::linear(inner, layer.down.clone())
+    }
+
+    /// A layer up to its last matrix: the residual stream there, and what goes into the matrix.
+    fn before_down(
+        &self,
+        layer: &LayerWeights,
+        hidden: Tensor<2>,
+        attention: &mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> (Tensor<2>, Tensor<2>) {
         let epsilon = self.config.norm_epsilon;
         let x = kernel::rms_norm(hidden.clone(), layer.input_norm.clone(), epsilon);
         let q = kernel::linear(x.clone(), layer.q.clone());
@@ -230,7 +281,7 @@ impl Decoder {
         let x = kernel::rms_norm(hidden.clone(), layer.post_attention_norm.clone(), epsilon);
         let gate = kernel::linear(x.clone(), layer.gate.clone());
         let up = kernel::linear(x, layer.up.clone());
-        hidden + kernel::linear(kernel::swiglu(gate, up), layer.down.clone())
+        (hidden, kernel::swiglu(gate, up))
     }
 
     fn geometry(

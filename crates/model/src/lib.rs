@@ -19,6 +19,7 @@ mod save;
 mod weights;
 
 pub use batch::TokenBatch;
+pub use burn::tensor::Tensor;
 pub use cache::KeyValueCache;
 pub use config::{Family, LlamaSizes, ModelConfig, RopeScaling};
 pub use decoder::{Decoder, host};

@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod calibration;
+mod choices;
 mod program;
 mod python;
 mod smollm2;

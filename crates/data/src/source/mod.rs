@@ -10,6 +10,7 @@ mod jsonl;
 mod lines;
 mod location;
 mod parquet;
+mod rows;
 mod text;
 
 pub use columns::Columns;

@@ -217,3 +217,19 @@ pub fn row_cosines(a: Tensor<2>, b: Tensor<2>) -> Result<Vec<f32>> {
     let lengths = product(&a, &a).sqrt() * product(&b, &b).sqrt();
     host(product(&a, &b) / lengths)
 }
+
+/// See [`super::weighted_sum`].
+pub fn weighted_sum<const D: usize>(terms: &[Tensor<D>], weights: &[f64]) -> Tensor<D> {
+    let dtype = terms[0].dtype();
+    let part = |(term, weight): (&Tensor<D>, &f64)| term.clone().cast(DType::F32).mul_scalar(*weight as f32);
+    let parts = terms.iter().zip(weights).map(part);
+    let sum = parts.reduce(|sum, part| sum + part);
+    sum.unwrap_or_else(|| terms[0].zeros_like()).cast(dtype)
+}
+
+/// See [`super::relative_changes`].
+pub fn relative_changes(a: Tensor<2>, b: Tensor<2>) -> Result<Vec<f32>> {
+    let (a, b) = (a.cast(DType::F32), b.cast(DType::F32));
+    let length = |x: Tensor<2>| (x.clone() * x).sum_dim(1).sqrt();
+    host(length(b.clone() - a) / length(b))
+}

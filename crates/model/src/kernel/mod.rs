@@ -13,7 +13,7 @@ mod gradient;
 use std::sync::Arc;
 
 use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension, tensor::FloatTensor};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::Result;
 
@@ -164,6 +164,27 @@ pub fn each_block_of_logits(
         return Ok(());
     }
     composed::each_block_of_logits(hidden, head, targets, visit)
+}
+
+/// ‖b − a‖/‖b‖ for each row of `a` and the same row of `b` (`[tokens, width]`); NaN or infinite where the row of `b` is zero.
+///
+/// # Errors
+/// As [`each_block_of_logits`].
+pub fn relative_changes(a: &Tensor<2>, b: &Tensor<2>) -> Result<Vec<f32>> {
+    composed::relative_changes(a.clone(), b.clone())
+}
+
+/// Σ wᵢ·xᵢ over tensors of one shape on one device, at least one; on the CPU summed in `f64` and rounded once.
+pub fn weighted_sum<const D: usize>(terms: &[Tensor<D>], weights: &[f64]) -> Tensor<D> {
+    let stored: Option<Vec<_>> = terms.iter().map(|term| flex::on_cpu(term.clone())).collect();
+    let Some(stored) = stored else {
+        return composed::weighted_sum(terms, weights);
+    };
+    let parts = stored.iter().map(flex::values).zip(weights.iter().copied());
+    let parts: Vec<(&[f32], f64)> = parts.filter(|(_, weight)| *weight != 0.0).collect();
+    let mut sum = vec![0.0; terms[0].dims().iter().product()];
+    cpu::sum::weighted_sum(&mut sum, &parts);
+    Tensor::from_data(TensorData::new(sum, terms[0].dims()), &terms[0].device())
 }
 
 /// The cosine between each row of `a` and the same row of `b` (`[tokens, width]`); NaN where one of them is zero.

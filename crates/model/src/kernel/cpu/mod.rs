@@ -9,4 +9,5 @@ pub mod loss;
 pub mod matrix;
 pub mod norm;
 pub mod simd;
+pub mod sum;
 pub mod swiglu;

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod prune;
+mod search;
+
 /// Text that no pipeline of these tests changes.
-const HEAD: &str = "name: e2e\nseed: 1\n";
+pub(crate) const HEAD: &str = "name: e2e\nseed: 1\n";
 
 /// The binary, in a folder, without anything of the surroundings that changes what it does.
-fn trib(folder: &Path) -> Command {
+pub(crate) fn trib(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trib"));
     command
         .current_dir(folder)
@@ -23,20 +26,20 @@ fn trib(folder: &Path) -> Command {
     command
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Output {
     trib(folder).args(arguments).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// A folder with a pipeline in it.
-fn folder_with(steps: &str) -> tempfile::TempDir {
+pub(crate) fn folder_with(steps: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("p.yaml"), format!("{HEAD}{steps}")).unwrap();
     folder
@@ -82,7 +85,7 @@ fn first<'a>(json: &'a Value, code: &str, line: u64, column: u64) -> &'a Value {
 
 const CORPUS: &str = "  - {id: corpus, job: synth, with: {facts: 40, seed: 3}}\n";
 
-fn steps(rest: &str) -> String {
+pub(crate) fn steps(rest: &str) -> String {
     format!("steps:\n{CORPUS}{rest}")
 }
 
@@ -498,99 +501,4 @@ fn the_report_goes_where_it_is_wanted() {
         "{}",
         stderr(&nowhere)
     );
-}
-
-const PRUNED: &str = "
-  - id: tokenizer
-    job: train.tokenizer
-    with: {vocab_size: 300, data: [{source: '${corpus.facts}'}]}
-  - id: base
-    job: train.lm
-    with:
-      start: {new: {tokenizer: '${tokenizer.tokenizer}', hidden_size: 32, layers: 4, heads: 2, context: 64}}
-      data: [{source: '${corpus.facts}'}]
-      steps: 4
-      learning_rate: 1.0e-3
-      batch: {sequences: 2, length: 32}
-  - id: pruned
-    job: prune
-    with: {model: '${base.model}', remove: 2, context: 32, data: [{source: '${corpus.facts}'}]}
-  - id: named
-    job: prune
-    with: {model: '${base.model}', layers: [0, 2]}
-  - id: scores
-    job: evaluate
-    with:
-      models: ['${base.model}', '${pruned.model}', '${named.model}']
-      data: [{source: '${corpus.facts}'}]
-      metrics: [nll, perplexity, accuracy, top_5_accuracy, ece, class_wise_ece, full_ece, block_influence]
-      bins: 10
-";
-
-#[test]
-fn layers_are_removed_and_everything_is_measured() {
-    let folder = folder_with(&steps(PRUNED));
-    let said = run(folder.path(), &["run", "p.yaml", "--json", "--no-report"]);
-    assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
-    let done: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
-    let of = |step: &str| {
-        let steps = done["steps"].as_array().unwrap();
-        steps.iter().find(|found| found["step"] == step).unwrap().clone()
-    };
-    let read = |step: &str, file: &str| -> Value {
-        let artifact = of(step)["artifact"].as_str().unwrap().to_owned();
-        let place = folder.path().join("ckpt").join(artifact).join(file);
-        serde_json::from_slice(&std::fs::read(&place).unwrap()).unwrap()
-    };
-    assert_eq!(read("pruned", "config.json")["num_hidden_layers"], 2);
-    let facts = read("pruned", "tributary.json")["facts"].clone();
-    assert_eq!(facts["removed_layers"].as_array().unwrap().len(), 2, "{facts:#}");
-    assert_eq!(facts["block_influence"]["layers"].as_array().unwrap().len(), 4);
-    assert_eq!(
-        read("named", "tributary.json")["facts"]["removed_layers"],
-        serde_json::json!([0, 2])
-    );
-
-    let scores = read("scores", "scores.json");
-    let layers: Vec<usize> = scores["scores"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|cell| {
-            let calibration = &cell["calibration"];
-            assert_eq!(calibration["bins"], 10);
-            assert_eq!(calibration["positions"], cell["nll"]["tokens"]);
-            for error in ["ece", "class_wise_ece", "full_ece"] {
-                assert!(
-                    (0.0..=2.0).contains(&calibration[error].as_f64().unwrap()),
-                    "{calibration:#}"
-                );
-            }
-            assert!(cell["top_5_accuracy"]["value"].as_f64() >= cell["top_1_accuracy"]["value"].as_f64());
-            cell["block_influence"]["layers"].as_array().unwrap().len()
-        })
-        .collect();
-    assert_eq!(layers, [4, 2, 2]);
-}
-
-#[test]
-fn more_layers_than_there_are_cannot_be_removed() {
-    let folder = folder_with(&steps(PRUNED));
-    assert_eq!(
-        run(folder.path(), &["run", "p.yaml", "--no-report"])
-            .status
-            .code(),
-        Some(0)
-    );
-    let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
-    for (from, to, message) in [
-        ("remove: 2", "remove: 4", "4 of 4 layers cannot be removed"),
-        ("layers: [0, 2]", "layers: [0, 9]", "there is no layer 9"),
-        ("remove: 2", "remove: 0", "must be at least 1"),
-    ] {
-        std::fs::write(folder.path().join("p.yaml"), text.replace(from, to)).unwrap();
-        let said = run(folder.path(), &["plan", "p.yaml"]);
-        assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
-        assert!(stderr(&said).contains(message), "{}", stderr(&said));
-    }
 }

@@ -1,4 +1,6 @@
-//! `trib evaluate MODEL --data FILE`.
+//! `trib evaluate MODEL --data FILE`, `trib evaluate MODEL --task FILE`.
+
+mod tasks;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,14 +26,21 @@ const TOP: [usize; 2] = [1, 5];
     Examples:\n  trib evaluate ckpt/model --data held-out.txt\n  \
     trib evaluate s3://bucket/model --data a.jsonl --data b.parquet --json\n  \
     trib evaluate ckpt/model --data held-out.txt --metrics accuracy,calibration,block_influence\n  \
-    trib evaluate ckpt/model --data held-out.txt --per-token --context 512 --json"
+    trib evaluate ckpt/model --data held-out.txt --per-token --context 512 --json\n  \
+    trib evaluate ckpt/model --task arc_easy.yaml --data arc_easy.jsonl --limit 500"
 )]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
     model: String,
-    /// Text, JSONL or parquet; may be given more than once
-    #[arg(long, required = true)]
+    /// Text, JSONL or parquet; may be given more than once. With --task: its rows, as JSONL
+    #[arg(long, required_unless_present = "task")]
     data: Vec<String>,
+    /// A multiple-choice task in lm-evaluation-harness's YAML: acc and acc_norm
+    #[arg(long, conflicts_with_all = ["metrics", "per_token", "end_of_text"])]
+    task: Option<String>,
+    /// Ask only the first questions of a task
+    #[arg(long, requires = "task")]
+    limit: Option<usize>,
     /// What to measure: nll is always there; calibration is ECE, class-wise ECE and Full-ECE
     #[arg(long, default_value = "nll", value_delimiter = ',', value_parser = METRICS)]
     metrics: Vec<String>,
@@ -63,9 +72,24 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         return Err(Failure::usage(message));
     }
     let device: Device = options.device.parse()?;
+    let asked = match (&options.task, options.data.as_slice()) {
+        (None, _) => None,
+        (Some(_), [_, _, ..]) => {
+            return Err(Failure::usage("--task asks about the rows of one file of --data"));
+        }
+        (Some(task), data) => Some(tasks::read(
+            task,
+            data.first().map(String::as_str),
+            options.limit,
+        )?),
+    };
     // A missing file is found before the first one is scored.
-    let records: Vec<_> = options
-        .data
+    let texts = if asked.is_some() {
+        &[]
+    } else {
+        options.data.as_slice()
+    };
+    let records: Vec<_> = texts
         .iter()
         .map(|data| Source::open(data)?.records())
         .collect::<Result<_, _>>()?;
@@ -87,6 +111,13 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         context,
         ..LikelihoodOptions::default()
     };
+    if let Some(asked) = asked {
+        let result = tasks::ask(&asked, &decoder, &tokenizer, &settings, json)?;
+        if json {
+            line(json!({"model": store.url(), "context": context, "results": [result]}))?;
+        }
+        return Ok(());
+    }
     let wanted = options.wanted();
     let mut results = Vec::new();
     for (data, records) in options.data.iter().zip(records) {
@@ -154,6 +185,7 @@ impl Options {
                 class_wise: true,
             }),
             block_influence: has("block_influence"),
+            ..Wanted::default()
         }
     }
 }

@@ -1,0 +1,211 @@
+//! Mixtures and their scores: combined in memory, measured, remembered, and kept for a run that goes on. So are the models that they
+//! are compared with.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tributary_data::Document;
+use tributary_evaluate::{DocumentScore, EvaluateError, LikelihoodOptions, Wanted, measure};
+use tributary_model::{Decoder, Device};
+use tributary_pipeline::{JobContext, JobError};
+use tributary_search::Blend;
+
+use crate::blame::Blame;
+
+/// Weights of a mixture, `[group][checkpoint]`.
+pub(super) type Weights = Vec<Vec<f64>>;
+
+/// Name in the step's checkpoints.
+const LOG: &str = "trials.jsonl";
+
+/// Which documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Half {
+    /// Those that decide.
+    Search,
+    /// Those that judge.
+    Report,
+}
+
+/// What is evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Subject {
+    /// A mixture of the checkpoints.
+    Mixture(Weights),
+    /// A model of `compare`, by number.
+    Other(usize),
+}
+
+/// One evaluation, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Trial {
+    half: Half,
+    subject: Subject,
+    /// Nats a token.
+    nll: f64,
+    documents: Vec<DocumentScore>,
+}
+
+/// What an evaluator leaves.
+pub(super) struct Trials {
+    /// Every evaluation, one JSON object a line.
+    pub(super) log: Vec<u8>,
+    /// Seconds of this run spent on evaluating ...
+    pub(super) evaluating: f64,
+    /// ... and on making the models.
+    pub(super) combining: f64,
+}
+
+/// Evaluates mixtures, each once.
+pub(super) struct Evaluator<'a> {
+    blend: &'a Blend,
+    /// Searched and reporting.
+    documents: [Vec<Document>; 2],
+    options: LikelihoodOptions,
+    context: &'a JobContext,
+    trials: Vec<Trial>,
+    evaluating: f64,
+    combining: f64,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Knows what an earlier run of this very step found.
+    pub(super) fn new(
+        blend: &'a Blend,
+        documents: [Vec<Document>; 2],
+        options: LikelihoodOptions,
+        context: &'a JobContext,
+    ) -> Result<Self, JobError> {
+        let kept = match context.checkpoints.get(LOG) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => Default::default(),
+            Err(error) => return Err(error.into()),
+        };
+        // A line that cannot be read is one that was not finished.
+        let trials = kept
+            .split(|byte| *byte == b'\n')
+            .map_while(|line| serde_json::from_slice(line).ok())
+            .collect();
+        Ok(Self {
+            blend,
+            documents,
+            options,
+            context,
+            trials,
+            evaluating: 0.0,
+            combining: 0.0,
+        })
+    }
+
+    /// Number of documents of a half.
+    pub(super) fn documents(&self, half: Half) -> usize {
+        self.documents[half as usize].len()
+    }
+
+    /// The models that are mixed.
+    pub(super) fn blend(&self) -> &Blend {
+        self.blend
+    }
+
+    /// Mean negative log-likelihood of a mixture on the searched half, nats a token.
+    pub(super) fn nll(&mut self, weights: &Weights) -> Result<f64, JobError> {
+        self.nll_of(&Subject::Mixture(weights.clone()))
+    }
+
+    /// The same of anything.
+    pub(super) fn nll_of(&mut self, subject: &Subject) -> Result<f64, JobError> {
+        self.trial(subject, Half::Search).map(|trial| trial.nll)
+    }
+
+    /// Scores on the reporting half, by document.
+    pub(super) fn reported(&mut self, subject: &Subject) -> Result<Vec<DocumentScore>, JobError> {
+        self.trial(subject, Half::Report)
+            .map(|trial| trial.documents.clone())
+    }
+
+    fn trial(&mut self, subject: &Subject, half: Half) -> Result<&Trial, JobError> {
+        let known = |trial: &Trial| trial.half == half && trial.subject == *subject;
+        let at = match self.trials.iter().position(known) {
+            Some(at) => at,
+            None => {
+                let trial = self.evaluate(subject, half)?;
+                self.trials.push(trial);
+                self.context.checkpoints.put(LOG, self.lines()?)?;
+                self.trials.len() - 1
+            }
+        };
+        Ok(&self.trials[at])
+    }
+
+    fn model(&mut self, subject: &Subject) -> Result<Decoder, JobError> {
+        let weights = match subject {
+            Subject::Mixture(weights) => weights,
+            Subject::Other(number) => {
+                let input = self.context.input(&format!("compare.{number}"))?;
+                let device: Device = self.context.device.parse().blame("choosing the device")?;
+                return Decoder::load(&input.directory()?, device).blame(format!("loading {}", input.label));
+            }
+        };
+        let start = Instant::now();
+        let decoder = self.blend.make(weights).blame("combining the checkpoints")?;
+        self.combining += start.elapsed().as_secs_f64();
+        Ok(decoder)
+    }
+
+    fn evaluate(&mut self, subject: &Subject, half: Half) -> Result<Trial, JobError> {
+        self.context.cancellation.check()?;
+        let decoder = self.model(subject)?;
+        let start = Instant::now();
+        let what = match half {
+            Half::Search => "evaluating on the searched half",
+            Half::Report => "evaluating on the reporting half",
+        };
+        let mut before = None;
+        let measured = measure(
+            &decoder,
+            &self.documents[half as usize],
+            &self.options,
+            &Wanted::default(),
+            &mut |done, all| {
+                if before.is_none() {
+                    self.context.progress.begin(what, Some(all), "tokens");
+                }
+                self.context.progress.advance(done - before.unwrap_or(0));
+                before = Some(done);
+                !self.context.cancellation.is_cancelled()
+            },
+        );
+        let measured = match measured {
+            Err(EvaluateError::Cancelled) => return Err(JobError::cancelled()),
+            other => other.blame(format!("evaluating {subject:?}"))?,
+        };
+        self.evaluating += start.elapsed().as_secs_f64();
+        Ok(Trial {
+            half,
+            subject: subject.clone(),
+            nll: measured.scored.total.nll,
+            documents: measured.scored.documents,
+        })
+    }
+
+    fn lines(&self) -> Result<Vec<u8>, JobError> {
+        let mut lines = Vec::new();
+        for trial in &self.trials {
+            let line = serde_json::to_vec(trial).map_err(|error| JobError::bug(error.to_string()))?;
+            lines.extend(line);
+            lines.push(b'\n');
+        }
+        Ok(lines)
+    }
+
+    /// All there is to keep.
+    pub(super) fn finish(&self) -> Result<Trials, JobError> {
+        Ok(Trials {
+            log: self.lines()?,
+            evaluating: self.evaluating,
+            combining: self.combining,
+        })
+    }
+}

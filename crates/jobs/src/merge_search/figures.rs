@@ -1,0 +1,222 @@
+//! What a search shows: the curve it believes in, its trials, and the gain over the newest checkpoint beside the baselines'.
+
+use tributary_pipeline::{Figure, JobError, Line, Note};
+use tributary_search::{Block, Posterior, Proposal, Reason, Search};
+
+use super::Candidate;
+use super::evaluator::{Subject, Weights};
+use super::settings::MergeSearchSettings;
+use crate::blame::Blame;
+
+/// Points of the curve.
+const CURVE: usize = 101;
+
+pub(super) fn all(
+    settings: &MergeSearchSettings,
+    names: &[String],
+    search: &Search,
+    proposals: &[Proposal],
+    candidates: &[Candidate],
+    winner: &Candidate,
+) -> Vec<Result<Figure, JobError>> {
+    let mut figures = Vec::new();
+    if let [Block::Interval { low, high, .. }] = settings.space().blocks.as_slice() {
+        figures.push(curve(names, search, (*low, *high)));
+    }
+    figures.push(Ok(progress(search)));
+    figures.push(Ok(comparison(names, candidates)));
+    figures.push(Ok(trials(settings, names, search, proposals)));
+    figures.push(Ok(verdict(winner)));
+    figures
+}
+
+/// What the process expects of every weight of the newer checkpoint, with a band of two standard deviations, and the trials.
+fn curve(names: &[String], search: &Search, (low, high): (f64, f64)) -> Result<Figure, JobError> {
+    let process = search.process().blame("drawing the search")?;
+    let x: Vec<f64> = (0..CURVE)
+        .map(|at| low + (high - low) * at as f64 / (CURVE - 1) as f64)
+        .collect();
+    let expected: Vec<Posterior> = x.iter().map(|x| search.expects(&process, &[*x])).collect();
+    let line = |name: &str, deviations: f64| Line {
+        name: name.to_owned(),
+        x: x.clone(),
+        // Scores are negative log-likelihoods turned round.
+        y: expected
+            .iter()
+            .map(|found| -found.mean + deviations * found.deviation)
+            .collect(),
+    };
+    let mut tried: Vec<(f64, f64)> = search.trials().map(|(point, score)| (point[0], -score)).collect();
+    tried.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let trials = Line {
+        name: "trials".to_owned(),
+        x: tried.iter().map(|trial| trial.0).collect(),
+        y: tried.iter().map(|trial| trial.1).collect(),
+    };
+    let chosen = search.best().and_then(|best| search.trials().nth(best));
+    let chosen = chosen.map(|(point, score)| Line {
+        name: "chosen".to_owned(),
+        x: vec![point[0]],
+        y: vec![-score],
+    });
+    let lines = [
+        line("expected", 0.0),
+        line("expected + 2σ", 2.0),
+        line("expected − 2σ", -2.0),
+        trials,
+    ];
+    Ok(Figure::Series {
+        title: "What the search believes".to_owned(),
+        x_label: format!("weight of {}", names[names.len() - 1]),
+        y_label: "nats a token on the searched half".to_owned(),
+        lines: lines.into_iter().chain(chosen).collect(),
+    })
+}
+
+/// The best so far, evaluation by evaluation.
+fn progress(search: &Search) -> Figure {
+    let scores: Vec<f64> = search.trials().map(|(_, score)| -score).collect();
+    let x: Vec<f64> = (1..=scores.len()).map(|number| number as f64).collect();
+    let best = scores.iter().scan(f64::INFINITY, |best, score| {
+        *best = best.min(*score);
+        Some(*best)
+    });
+    Figure::Series {
+        title: "Evaluations".to_owned(),
+        x_label: "evaluation".to_owned(),
+        y_label: "nats a token on the searched half".to_owned(),
+        lines: vec![
+            Line {
+                name: "best so far".to_owned(),
+                x: x.clone(),
+                y: best.collect(),
+            },
+            Line {
+                name: "evaluation".to_owned(),
+                x,
+                y: scores,
+            },
+        ],
+    }
+}
+
+fn comparison(names: &[String], candidates: &[Candidate]) -> Figure {
+    let row = |candidate: &Candidate| {
+        let (nll, tokens) = candidate.reported.iter().fold((0.0, 0), |(nll, tokens), score| {
+            (nll + score.nll, tokens + score.tokens)
+        });
+        let gain = candidate.gain.map_or_else(String::new, |gain| {
+            format!("{:+.5} ({:+.5} to {:+.5})", gain.value, gain.low, gain.high)
+        });
+        vec![
+            candidate.name.clone(),
+            candidate.subject.describe(),
+            format!("{:.5}", candidate.searched),
+            format!("{:.5}", nll / tokens as f64),
+            gain,
+        ]
+    };
+    let columns = [
+        "mixture",
+        &format!("weights of {}", names.join(", ")),
+        "searched half, nats a token",
+        "reporting half, nats a token",
+        "gain over the newest there (95 % interval)",
+    ];
+    Figure::Table {
+        title: "The search beside other mixtures".to_owned(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: candidates.iter().map(row).collect(),
+    }
+}
+
+fn trials(
+    settings: &MergeSearchSettings,
+    names: &[String],
+    search: &Search,
+    proposals: &[Proposal],
+) -> Figure {
+    let row = |(number, ((point, score), proposal)): (usize, ((&[f64], f64), &Proposal))| {
+        let expected = proposal.expected.map_or_else(String::new, |expected| {
+            format!("{:.5} ± {:.5}", -expected.mean, expected.deviation)
+        });
+        vec![
+            (number + 1).to_string(),
+            reason(proposal.reason).to_owned(),
+            described(&settings.weights(point)),
+            expected,
+            format!("{:.5}", -score),
+        ]
+    };
+    let columns = [
+        "evaluation",
+        "chosen by",
+        &format!("weights of {}", names.join(", ")),
+        "expected",
+        "found, nats a token",
+    ];
+    Figure::Table {
+        title: "Every evaluation".to_owned(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: search.trials().zip(proposals).enumerate().map(row).collect(),
+    }
+}
+
+fn verdict(winner: &Candidate) -> Figure {
+    let note = match winner.gain {
+        Some(gain) if gain.low > 0.0 => Note::info(format!(
+            "The mixture found is better than the newest checkpoint by {:.5} nats a token on text it was not chosen on, 95 % interval \
+             {:.5} to {:.5}.",
+            gain.value, gain.low, gain.high
+        )),
+        Some(gain) if gain.includes_zero() => Note::warning(format!(
+            "No gain: on text it was not chosen on the mixture found differs from the newest checkpoint by {:+.5} nats a token, \
+             and the 95 % interval, {:+.5} to {:+.5}, includes zero.",
+            gain.value, gain.low, gain.high
+        )),
+        Some(gain) => Note::warning(format!(
+            "A loss: on text it was not chosen on the mixture found is worse than the newest checkpoint by {:.5} nats a token, \
+             95 % interval {:.5} to {:.5}.",
+            -gain.value, -gain.high, -gain.low
+        )),
+        None => Note::warning("Too few documents report to say whether anything is gained."),
+    };
+    Figure::Notes { notes: vec![note] }
+}
+
+impl Subject {
+    fn describe(&self) -> String {
+        match self {
+            Subject::Mixture(weights) => described(weights),
+            Subject::Other(_) => String::new(),
+        }
+    }
+}
+
+/// Weights in a table cell, group by group.
+fn described(weights: &Weights) -> String {
+    let group = |weights: &Vec<f64>| {
+        let weights: Vec<String> = weights.iter().map(|weight| format!("{weight:.3}")).collect();
+        weights.join(", ")
+    };
+    let groups: Vec<String> = weights.iter().map(group).collect();
+    match groups.iter().all(|group| *group == groups[0]) {
+        true => groups[0].clone(),
+        false => groups.join(" | "),
+    }
+}
+
+fn reason(reason: Reason) -> &'static str {
+    use tributary_search::Acquisition::{
+        ExpectedImprovement, ProbabilityOfImprovement, UpperConfidenceBound,
+    };
+    match reason {
+        Reason::Initial => "start",
+        Reason::By(ExpectedImprovement) => "expected improvement",
+        Reason::By(ProbabilityOfImprovement) => "probability of improvement",
+        Reason::By(UpperConfidenceBound) => "upper confidence bound",
+        Reason::Final => "most expected",
+        Reason::Grid => "grid",
+        Reason::Random => "chance",
+    }
+}

@@ -1,0 +1,390 @@
+//! `merge.search`: the best mixture of checkpoints, by Bayesian optimisation of its weights (arXiv 2403.19390, Algorithm 1).
+//!
+//! Checkpoints are held in memory and combined there; a trial costs its evaluation. The text is split by content into a half that is
+//! searched on and a half that reports; what is published was chosen on the first and is judged on the second. Every
+//! evaluation is kept in the step's checkpoints as soon as it is known ([`evaluator`]); the search asks for the same points when
+//! it runs again and is told what is known, so an interrupted one goes on with the next proposal.
+
+mod baselines;
+mod evaluator;
+mod figures;
+mod overlap;
+mod settings;
+
+use std::time::Instant;
+
+use serde_json::json;
+use tributary_data::{Document, TokenizeOptions, Tokenizer};
+use tributary_evaluate::{DocumentScore, Interval, LikelihoodOptions, bootstrap_difference};
+use tributary_merge::{
+    MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, Source, SourceSpec, Watch, Written, plan,
+};
+use tributary_model::{Decoder, Device, ModelConfig, load_config};
+use tributary_pipeline::{
+    Estimate, InputDeclaration, JobContext, JobError, JobErrorKind, MODEL_KIND, Outcome, OutputDeclaration,
+    PlanContext, Problem, ResolvedInput, TypedJob,
+};
+use tributary_search::{Blend, Search};
+use tributary_train::STATE_KIND;
+
+use crate::blame::Blame;
+use crate::data_set;
+use crate::merge::{Bytes, open};
+use evaluator::{Evaluator, Half, Subject, Weights};
+pub use settings::{Baseline, MergeSearchSettings, SearchBy};
+
+/// The job kind `merge.search`.
+#[derive(Clone, Copy, Debug)]
+pub struct MergeSearch;
+
+/// A model with its scores on both halves.
+struct Candidate {
+    name: String,
+    subject: Subject,
+    /// Nats a token on the searched half.
+    searched: f64,
+    /// Scores on the reporting half.
+    reported: Vec<DocumentScore>,
+    /// How much better than the newest checkpoint there, nats a token.
+    gain: Option<Interval>,
+}
+
+impl TypedJob for MergeSearch {
+    type Settings = MergeSearchSettings;
+    const KIND: &'static str = "merge.search";
+    // The merge engine writes the result.
+    const VERSION: u32 = 1 + 1000 * MERGE_VERSION;
+    const USES_DEVICE: bool = true;
+    const SUMMARY: &'static str =
+        "Finds the mixture of checkpoints that predicts held-out text best, by Bayesian optimisation";
+    const EXAMPLE: &'static str = "- id: mixed
+  job: merge.search
+  with:
+    checkpoints: [\"${trained.step_300}\", \"${trained.step_400}\"]
+    data:
+      - {source: \"${corpora.stories}\", split: held_out}
+    evaluations: 8
+";
+
+    fn inputs(&self, settings: &MergeSearchSettings) -> Vec<InputDeclaration> {
+        let checkpoints = settings.checkpoints.iter().enumerate();
+        let mut inputs: Vec<InputDeclaration> = checkpoints
+            .map(|(at, checkpoint)| {
+                InputDeclaration::new(format!("checkpoints.{at}"), &[MODEL_KIND, STATE_KIND], checkpoint)
+                    .named()
+            })
+            .collect();
+        inputs.extend(settings.compare.iter().enumerate().map(|(at, model)| {
+            InputDeclaration::new(format!("compare.{at}"), &[MODEL_KIND, STATE_KIND], model).named()
+        }));
+        inputs.extend(data_set::declare("data", &settings.data));
+        inputs
+    }
+
+    fn outputs(&self, _: &MergeSearchSettings) -> Vec<OutputDeclaration> {
+        vec![
+            OutputDeclaration::new("model", MODEL_KIND, ""),
+            OutputDeclaration::new("trials", "metrics", TRIALS_FILE),
+        ]
+    }
+
+    fn check(&self, settings: &MergeSearchSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
+        let mut problems = settings.problems();
+        problems.extend(data_set::check("data", &settings.data, plan));
+        if let Err(error) = plan.machine.device.parse::<Device>() {
+            problems.push(Problem::new("", error.to_string()));
+        }
+        let inputs: Vec<Option<&ResolvedInput>> = (0..settings.checkpoints.len())
+            .map(|at| plan.input(&format!("checkpoints.{at}")))
+            .collect();
+        for (at, input) in inputs.iter().enumerate() {
+            let found = input.map(|input| readable(input, settings));
+            if let Some(Err(error)) = found {
+                problems.push(Problem::new(format!("checkpoints.{at}"), error.describe()));
+            }
+        }
+        if let Some(inputs) = inputs.into_iter().collect::<Option<Vec<_>>>()
+            && problems.is_empty()
+        {
+            problems.extend(overlap::problems(settings, &inputs, |field| plan.input(field)));
+            let newest = settings.only(inputs.len() - 1);
+            if let Err(error) = merge_plan(&names(&inputs), &inputs, &newest, 1) {
+                problems.push(Problem::new("checkpoints", error.describe()));
+            }
+        }
+        problems
+    }
+
+    fn estimate(&self, settings: &MergeSearchSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
+        let config = plan
+            .input("checkpoints.0")
+            .and_then(|input| configuration(input).ok());
+        let models = settings.checkpoints.len() as u64;
+        Some(Estimate {
+            // All checkpoints and a mixture in f32.
+            memory: config.map(|config| (models + 1) * 4 * config.parameters() as u64),
+            note: Some(format!(
+                "at most {} evaluations of mixtures of {models} checkpoints, and the baselines'",
+                settings.evaluations
+            )),
+            ..Estimate::default()
+        })
+    }
+
+    fn run(&self, settings: &MergeSearchSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
+        crate::threads::install(context.threads, || run(settings, context))?
+    }
+}
+
+/// What tables call the mixture found.
+const FOUND: &str = "search";
+/// Every evaluation, one JSON object a line.
+const TRIALS_FILE: &str = "trials.jsonl";
+
+fn configuration(input: &ResolvedInput) -> Result<ModelConfig, JobError> {
+    load_config(&input.directory()?).blame("its configuration cannot be used")
+}
+
+fn readable(input: &ResolvedInput, settings: &MergeSearchSettings) -> Result<(), JobError> {
+    let layers = configuration(input)?.layers;
+    if settings.groups as usize > layers {
+        let message = format!("its {layers} layers do not fall into {} groups", settings.groups);
+        return Err(JobError::config(message));
+    }
+    Tokenizer::load(&input.folder()?).blame("it has no usable tokenizer")?;
+    Ok(())
+}
+
+/// A name for each checkpoint: that of its step or folder, with its output where several come from one step.
+fn names(inputs: &[&ResolvedInput]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for input in inputs {
+        let name = match &input.reference {
+            tributary_pipeline::InputRef::Step { output, .. } if output != "model" => {
+                format!("{}.{output}", input.label)
+            }
+            _ => input.label.clone(),
+        };
+        let is_taken = names.contains(&name);
+        names.push(if is_taken {
+            format!("{name} ({})", names.len() + 1)
+        } else {
+            name
+        });
+    }
+    names
+}
+
+fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, JobError> {
+    let start = Instant::now();
+    let device: Device = context.device.parse().blame("choosing the device")?;
+    let inputs = (0..settings.checkpoints.len())
+        .map(|at| context.input(&format!("checkpoints.{at}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(problem) = overlap::problems(settings, &inputs, |field| context.input(field).ok()).first() {
+        return Err(JobError::config(problem.message.clone()));
+    }
+    let names = names(&inputs);
+    let newest = names.len() - 1;
+    let documents = documents(settings, context, inputs[newest])?;
+    let mut models = Vec::new();
+    context
+        .progress
+        .begin("loading the checkpoints", Some(names.len() as u64), "models");
+    for (name, input) in names.iter().zip(&inputs) {
+        context.cancellation.check()?;
+        let decoder = Decoder::load(&input.directory()?, device).blame(format!("loading {name}"))?;
+        models.push((name.clone(), decoder));
+        context.progress.advance(1);
+    }
+    let blend = Blend::new(models, settings.groups as usize).blame("combining the checkpoints")?;
+    let options = LikelihoodOptions {
+        context: (settings.context as usize).min(blend.config().max_positions),
+        batch_tokens: settings.batch_tokens as usize,
+    };
+    let mut evaluator = Evaluator::new(&blend, documents, options, context)?;
+
+    let mut search = Search::new(settings.space(), settings.search_options(context.seed));
+    let mut proposals = Vec::new();
+    while let Some(proposal) = search.ask().blame("choosing the next mixture")? {
+        let weights = settings.weights(&proposal.point);
+        let score = evaluator.nll(&weights)?;
+        context.progress.metric("nats a token", score);
+        search.tell(-score).blame("searching")?;
+        proposals.push(proposal);
+    }
+    let best = search
+        .best()
+        .ok_or_else(|| JobError::bug("nothing was evaluated"))?;
+    let found = settings.weights(&proposals[best].point);
+
+    let mut mixtures = vec![("newest checkpoint".to_owned(), settings.only(newest))];
+    mixtures.extend(baselines::all(settings, context.seed, &mut evaluator)?);
+    mixtures.push((FOUND.to_owned(), found.clone()));
+    let mixtures = mixtures
+        .into_iter()
+        .map(|(name, weights)| (name, Subject::Mixture(weights)));
+    let mut subjects: Vec<(String, Subject)> = mixtures.collect();
+    for at in 0..settings.compare.len() {
+        let label = context.input(&format!("compare.{at}"))?.label.clone();
+        subjects.push((label, Subject::Other(at)));
+    }
+    let candidates = subjects
+        .into_iter()
+        .map(|(name, subject)| {
+            Ok(Candidate {
+                searched: evaluator.nll_of(&subject)?,
+                reported: evaluator.reported(&subject)?,
+                name,
+                subject,
+                gain: None,
+            })
+        })
+        .collect::<Result<Vec<_>, JobError>>()?;
+    let candidates = judged(candidates, context.seed);
+    let winner = candidates.iter().find(|candidate| candidate.name == FOUND);
+    let winner = winner.ok_or_else(|| JobError::bug("nothing was found"))?;
+    let gain = winner
+        .gain
+        .ok_or_else(|| JobError::bad_input("fewer than two documents report: give more text"))?;
+    if settings.require_gain && gain.low <= 0.0 {
+        return Err(no_gain(&found, gain));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let trials = evaluator.finish()?;
+    context.publication.put(TRIALS_FILE, trials.log)?;
+    // A clock is nothing for an artifact, which is to be the same bytes again.
+    context.progress.message(&format!(
+        "{:.1} s, of which evaluating took {:.1} and combining models {:.1}",
+        seconds, trials.evaluating, trials.combining
+    ));
+    let plan = merge_plan(&names, &inputs, &found, context.threads)?;
+    write(&plan, context)?;
+    let scores: Vec<f64> = search.trials().map(|(_, score)| -score).collect();
+    let outcome = Outcome::default()
+        .fact("weights", json!(found))
+        .fact("checkpoints", json!(names))
+        .fact("evaluations", scores.len())
+        .fact("nll_searched", winner.searched)
+        .fact("gain", json!(gain))
+        .fact("documents_searched", evaluator.documents(Half::Search))
+        .fact("documents_reporting", evaluator.documents(Half::Report));
+    figures::all(settings, &names, &search, &proposals, &candidates, winner)
+        .into_iter()
+        .fold(Ok(outcome), |outcome: Result<Outcome, JobError>, figure| {
+            Ok(outcome?.figure(figure?))
+        })
+}
+
+fn no_gain(found: &Weights, gain: Interval) -> JobError {
+    let message = format!(
+        "the best mixture found, {:?}, gains {:+.5} nats a token over the newest checkpoint on the reporting half (95 % interval {:+.5} to \
+         {:+.5}), so it is not published: `require_gain` asks for an interval above 0. Give more text, other checkpoints, or \
+         leave `require_gain` out",
+        found, gain.value, gain.low, gain.high
+    );
+    JobError::new(JobErrorKind::BadInput, message)
+}
+
+/// The candidates with what they gain over the first, which is the newest checkpoint.
+fn judged(mut candidates: Vec<Candidate>, seed: u64) -> Vec<Candidate> {
+    let Some(newest) = candidates.first().map(|newest| newest.reported.clone()) else {
+        return candidates;
+    };
+    for candidate in &mut candidates {
+        candidate.gain = bootstrap_difference(&newest, &candidate.reported, seed);
+    }
+    candidates
+}
+
+/// The text, searched half and reporting half, each document on its side by its content.
+fn documents(
+    settings: &MergeSearchSettings,
+    context: &JobContext,
+    newest: &ResolvedInput,
+) -> Result<[Vec<Document>; 2], JobError> {
+    let tokenizer = Tokenizer::load(&newest.folder()?).blame("loading the tokenizer")?;
+    let how = TokenizeOptions {
+        add_eos: tokenizer.eos().is_some(),
+        completion_only: true,
+        ..TokenizeOptions::default()
+    };
+    let all = data_set::all_documents("data", &settings.data, context, &tokenizer, &how)?;
+    let reports = |document: &Document| {
+        let digest = blake3::hash(format!("report {}", document.id).as_bytes());
+        let mut head = [0; 8];
+        head.copy_from_slice(&digest.as_bytes()[..8]);
+        u64::from_le_bytes(head) as f64 / u64::MAX as f64 <= settings.report_share
+    };
+    let (report, search): (Vec<Document>, Vec<Document>) = all.into_iter().partition(reports);
+    if search.len() < 2 || report.len() < 2 {
+        let message = format!(
+            "{} documents to search on and {} to report are too few: give more text",
+            search.len(),
+            report.len()
+        );
+        return Err(JobError::bad_input(message));
+    }
+    Ok([search, report])
+}
+
+/// The merge that writes a mixture: `linear`, every group of layers a slice, which is how [`Blend`] groups them too.
+fn merge_plan(
+    names: &[String],
+    inputs: &[&ResolvedInput],
+    weights: &Weights,
+    threads: usize,
+) -> Result<MergePlan, JobError> {
+    let sources = names
+        .iter()
+        .zip(inputs)
+        .map(|(name, input)| open(name, input)?.blame(format!("opening {name}")))
+        .collect::<Result<Vec<Source>, JobError>>()?;
+    let newest = inputs
+        .last()
+        .ok_or_else(|| JobError::config("there is no checkpoint"))?;
+    let layers = configuration(newest)?.layers;
+    let groups = weights.len();
+    // The first layer of a group: layer·groups/layers = group, rounded down.
+    let first = |group: usize| (group * layers).div_ceil(groups);
+    let slice = |(group, weights): (usize, &Vec<f64>)| SliceSpec {
+        sources: names
+            .iter()
+            .zip(weights)
+            .map(|(name, weight)| SourceSpec {
+                model: name.clone(),
+                layer_range: (first(group), first(group + 1)),
+                parameters: [("weight".to_owned(), (*weight).into())].into(),
+                ..SourceSpec::default()
+            })
+            .collect(),
+        ..SliceSpec::default()
+    };
+    let spec = MergeSpec {
+        merge_method: "linear".to_owned(),
+        slices: weights.iter().enumerate().map(slice).collect(),
+        // They sum to 1, but for the last digit.
+        parameters: [("normalize".to_owned(), false.into())].into(),
+        ..MergeSpec::default()
+    };
+    let options = MergeOptions {
+        threads: Some(threads),
+        ..MergeOptions::default()
+    };
+    plan(&spec, &sources, &options).blame("planning the merge")
+}
+
+fn write(plan: &MergePlan, context: &JobContext) -> Result<(), JobError> {
+    let bytes = Bytes::new(&*context.progress);
+    let watch = Watch {
+        progress: &|progress| bytes.note(progress),
+        cancel: context.cancellation.flag(),
+    };
+    match plan
+        .write(&context.publication, &watch)
+        .blame("writing the mixture")?
+    {
+        Written::Whole(_) => Ok(()),
+        Written::Portion(_) => Err(JobError::bug("one process makes all files of a model")),
+    }
+}

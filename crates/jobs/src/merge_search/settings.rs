@@ -1,0 +1,239 @@
+//! Settings of `merge.search`, and the space they span.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tributary_pipeline::{InputRef, Problem};
+use tributary_search::{Acquisition, Block, SearchOptions, Space, Strategy};
+
+use super::evaluator::Weights;
+use crate::data_set::DataSet;
+
+/// Settings of `merge.search`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergeSearchSettings {
+    /// The checkpoints, the newest last. Gains are measured against it.
+    pub checkpoints: Vec<InputRef>,
+    /// Held-out text: no text that a checkpoint was trained on. It is split in two by content.
+    pub data: Vec<DataSet>,
+    /// Mixtures evaluated at most; baselines come on top.
+    #[serde(default = "default_evaluations")]
+    #[schemars(range(min = 3, max = 500))]
+    pub evaluations: u32,
+    /// Of two checkpoints: the least weight of the newer (the paper's α); 0.5 unless given. More are searched over the whole simplex.
+    #[serde(default)]
+    pub least: Option<f64>,
+    /// Groups of consecutive layers with weights of their own.
+    #[serde(default = "default_groups")]
+    #[schemars(range(min = 1))]
+    pub groups: u32,
+    /// How the next mixture is chosen.
+    #[serde(default)]
+    pub by: SearchBy,
+    /// The search is over once no more than this is expected to be gained, nats a token.
+    #[serde(default = "default_tolerance")]
+    pub tolerance: f64,
+    /// What the result is compared with.
+    #[serde(default = "default_baselines")]
+    pub baselines: Vec<Baseline>,
+    /// Other models to compare the result with, for instance one whose learning rate was decayed.
+    #[serde(default)]
+    pub compare: Vec<InputRef>,
+    /// Share of the documents that report and are not searched on.
+    #[serde(default = "default_report_share")]
+    pub report_share: f64,
+    /// Publish nothing unless the 95 % interval of the gain on the reporting half lies above 0.
+    #[serde(default)]
+    pub require_gain: bool,
+    /// Tokens of a window; at most what the model was made for.
+    #[serde(default = "default_context")]
+    #[schemars(range(min = 2))]
+    pub context: u32,
+    /// Tokens of a batch.
+    #[serde(default = "default_batch_tokens")]
+    #[schemars(range(min = 1))]
+    pub batch_tokens: u32,
+}
+
+/// How the next mixture is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchBy {
+    /// By the three rules below, each as often as it did well (GP-Hedge).
+    #[default]
+    Hedge,
+    /// Expected improvement.
+    ExpectedImprovement,
+    /// Probability of improvement.
+    ProbabilityOfImprovement,
+    /// Upper confidence bound.
+    UpperConfidenceBound,
+    /// The points of a grid, evenly spaced.
+    Grid,
+    /// Random points.
+    Random,
+}
+
+/// Another way to a mixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// All checkpoints alike.
+    Uniform,
+    /// Checkpoints are taken in, best first, as long as their average gets better (Wortsman et al. 2022).
+    Greedy,
+    /// The last k checkpoints alike, for each k between one and all (LAWA, Kaddour 2022).
+    Lawa,
+    /// By the squared distances from the oldest checkpoint (MetaGPT).
+    Metagpt,
+    /// A grid of as many evaluations as the search has.
+    Grid,
+    /// As many random mixtures.
+    Random,
+}
+
+fn default_evaluations() -> u32 {
+    10
+}
+
+fn default_groups() -> u32 {
+    1
+}
+
+fn default_tolerance() -> f64 {
+    1e-4
+}
+
+fn default_baselines() -> Vec<Baseline> {
+    vec![
+        Baseline::Uniform,
+        Baseline::Greedy,
+        Baseline::Lawa,
+        Baseline::Metagpt,
+    ]
+}
+
+fn default_report_share() -> f64 {
+    0.5
+}
+
+fn default_context() -> u32 {
+    2048
+}
+
+fn default_batch_tokens() -> u32 {
+    4096
+}
+
+impl MergeSearchSettings {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let models = self.checkpoints.len();
+        let mut problems = Vec::new();
+        let mut check = |is_wrong: bool, field: &str, message: &str, help: &str| {
+            if is_wrong {
+                problems.push(Problem::new(field, message).help(help));
+            }
+        };
+        check(
+            models < 2,
+            "checkpoints",
+            "there is nothing to mix",
+            "list at least two checkpoints, the newest last",
+        );
+        check(
+            self.least.is_some() && models > 2,
+            "least",
+            "bounds the newer of two checkpoints, and there are more",
+            "leave it out: the whole simplex is searched",
+        );
+        check(
+            self.least.is_some_and(|least| !(0.0..1.0).contains(&least)),
+            "least",
+            "must be at least 0 and below 1",
+            "0.5 is usual",
+        );
+        check(
+            !(3..=500).contains(&self.evaluations),
+            "evaluations",
+            "must be 3 to 500",
+            "8 to 10 do for two checkpoints, 25 for four",
+        );
+        check(
+            self.groups == 0,
+            "groups",
+            "must be at least 1",
+            "1 gives all layers the same weights",
+        );
+        check(
+            !(self.tolerance >= 0.0 && self.tolerance.is_finite()),
+            "tolerance",
+            "must be 0 or more",
+            "0 uses all evaluations",
+        );
+        check(
+            !(self.report_share > 0.0 && self.report_share < 1.0),
+            "report_share",
+            "must lie between 0 and 1",
+            "0.5 gives each half of the text",
+        );
+        check(
+            self.context < 2,
+            "context",
+            "must be at least 2: one token to read and one to predict",
+            "256 or more is usual",
+        );
+        problems
+    }
+
+    /// Of two checkpoints the newer's weight, of more all weights; for each group.
+    pub(super) fn space(&self) -> Space {
+        let block = match self.checkpoints.len() {
+            2 => Block::Interval {
+                low: self.least.unwrap_or(0.5),
+                high: 1.0,
+                start: 1.0,
+            },
+            corners => Block::Simplex { corners },
+        };
+        Space {
+            blocks: vec![block; self.groups as usize],
+        }
+    }
+
+    /// The weights of a point, `[group][checkpoint]`.
+    pub(super) fn weights(&self, point: &[f64]) -> Weights {
+        let parts = self.space();
+        let weights = |part: &[f64]| match part {
+            [newer] => vec![1.0 - newer, *newer],
+            all => all.to_vec(),
+        };
+        parts.parts(point).into_iter().map(weights).collect()
+    }
+
+    /// The weights of one checkpoint alone.
+    pub(super) fn only(&self, checkpoint: usize) -> Weights {
+        self.everywhere((0..self.checkpoints.len()).map(|at| f64::from(u8::from(at == checkpoint))))
+    }
+
+    /// The same weights for every group.
+    pub(super) fn everywhere(&self, weights: impl Iterator<Item = f64>) -> Weights {
+        vec![weights.collect(); self.groups as usize]
+    }
+
+    pub(super) fn search_options(&self, seed: u64) -> SearchOptions {
+        let strategy = match self.by {
+            SearchBy::Hedge => Strategy::Hedge,
+            SearchBy::ExpectedImprovement => Strategy::By(Acquisition::ExpectedImprovement),
+            SearchBy::ProbabilityOfImprovement => Strategy::By(Acquisition::ProbabilityOfImprovement),
+            SearchBy::UpperConfidenceBound => Strategy::By(Acquisition::UpperConfidenceBound),
+            SearchBy::Grid => Strategy::Grid,
+            SearchBy::Random => Strategy::Random,
+        };
+        SearchOptions {
+            evaluations: self.evaluations as usize,
+            strategy,
+            seed,
+            tolerance: self.tolerance,
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! `prune`: a model without some of its layers (ShortGPT, arXiv 2403.03853).
+//!
+//! One pass over a calibration text gives every layer's Block Influence; the lowest go, all at once or one by one. What is left is
+//! renumbered, and `config.json` says so, by the merge engine's `passthrough`: tensors are copied, but for the matrices that
+//! `heal` corrected ([`healing`]). The calibration text should be no text that the result is judged by ([`curve`]).
+
+mod curve;
+mod healing;
+mod settings;
+
+use std::time::Instant;
+
+use serde_json::json;
+use tributary_data::{Document, TokenizeOptions, Tokenizer};
+use tributary_evaluate::{LikelihoodOptions, Wanted, measure};
+use tributary_merge::{
+    MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, SourceSpec, Watch, Written, plan,
+};
+use tributary_model::{Decoder, Device, ModelConfig, load_config};
+use tributary_pipeline::{
+    Estimate, Figure, InputDeclaration, JobContext, JobError, Line, MODEL_KIND, Outcome, OutputDeclaration,
+    PlanContext, Problem, ResolvedInput, TypedJob,
+};
+use tributary_prune::{Healed, Text, heal, removals};
+use tributary_train::STATE_KIND;
+
+use crate::blame::Blame;
+use crate::data_set;
+use crate::merge::{Bytes, open};
+use curve::Curve;
+pub use settings::{ChosenBy, ChosenHow, CurveSettings, PruneSettings};
+
+/// Tokens of a batch when measuring.
+const BATCH_TOKENS: usize = 4096;
+/// Passes that are timed, of the whole model and of the pruned one in turn.
+const TIMED: usize = 3;
+
+/// The job kind `prune`.
+#[derive(Clone, Copy, Debug)]
+pub struct Prune;
+
+impl TypedJob for Prune {
+    type Settings = PruneSettings;
+    const KIND: &'static str = "prune";
+    // The merge engine writes the result.
+    const VERSION: u32 = 2 + 1000 * MERGE_VERSION;
+    const USES_DEVICE: bool = true;
+    const SUMMARY: &'static str =
+        "Removes the layers of a model that change their input least (ShortGPT), and heals what is left";
+    const EXAMPLE: &'static str = "- id: pruned
+  job: prune
+  with:
+    model: ${base.model}
+    remove: 3
+    heal: true
+    data:
+      - {source: \"${corpora.stories}\", split: train, limit: 100}
+    curve:
+      up_to: 8
+      data:
+        - {source: \"${corpora.stories}\", split: held_out}
+";
+
+    fn is_seeded(&self, settings: &PruneSettings) -> bool {
+        settings.is_random()
+    }
+
+    fn inputs(&self, settings: &PruneSettings) -> Vec<InputDeclaration> {
+        let model = InputDeclaration::new("model", &[MODEL_KIND, STATE_KIND], &settings.model).named();
+        let mut inputs = vec![model];
+        if settings.reads_text() {
+            inputs.extend(data_set::declare("data", &settings.data));
+        }
+        if let Some(curve) = &settings.curve {
+            inputs.extend(data_set::declare("curve.data", &curve.data));
+        }
+        inputs
+    }
+
+    fn outputs(&self, _: &PruneSettings) -> Vec<OutputDeclaration> {
+        vec![OutputDeclaration::new("model", MODEL_KIND, "")]
+    }
+
+    fn check(&self, settings: &PruneSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
+        let mut problems = settings.problems();
+        if settings.reads_text() {
+            problems.extend(data_set::check("data", &settings.data, plan));
+        }
+        if let Some(curve) = &settings.curve {
+            problems.extend(data_set::check("curve.data", &curve.data, plan));
+        }
+        if let Err(error) = plan.machine.device.parse::<Device>() {
+            problems.push(Problem::new("", error.to_string()));
+        }
+        let Some(input) = plan.input("model") else {
+            return problems;
+        };
+        match configuration(input) {
+            Ok(config) => {
+                problems.extend(settings.fits(config.layers));
+                if let Err(error) = readable(input, settings, config.layers) {
+                    problems.push(Problem::new("model", error.describe()));
+                }
+            }
+            Err(error) => problems.push(Problem::new("model", error.describe())),
+        }
+        problems
+    }
+
+    fn estimate(&self, settings: &PruneSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
+        let config = configuration(plan.input("model")?).ok()?;
+        let needs_model = settings.reads_text() || settings.curve.is_some();
+        let layers = config.layers;
+        let branches = settings.curve.as_ref().map_or(0, |curve| {
+            let seeds = |by: &ChosenBy| if *by == ChosenBy::Random { curve.seeds } else { 1 };
+            1 + u32::from(settings.heal) + curve.against.iter().map(seeds).sum::<u32>()
+        });
+        let points = branches as usize * settings.up_to();
+        Some(Estimate {
+            memory: needs_model.then(|| 4 * config.parameters() as u64),
+            note: Some(match points {
+                0 => format!("{} of {layers} layers go", settings.count()),
+                points => format!(
+                    "{} of {layers} layers go; the curve takes {points} evaluations and one of the whole model",
+                    settings.count()
+                ),
+            }),
+            ..Estimate::default()
+        })
+    }
+
+    fn run(&self, settings: &PruneSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
+        crate::threads::install(context.threads, || run(settings, context))?
+    }
+}
+
+fn configuration(input: &ResolvedInput) -> Result<ModelConfig, JobError> {
+    load_config(&input.directory()?).blame("its configuration cannot be used")
+}
+
+/// Can the model be read, and could it be written without its last layers?
+fn readable(input: &ResolvedInput, settings: &PruneSettings, layers: usize) -> Result<(), JobError> {
+    if settings.reads_text() || settings.curve.is_some() {
+        Tokenizer::load(&input.folder()?).blame("it has no usable tokenizer")?;
+    }
+    let removed: Vec<usize> = (layers.saturating_sub(settings.count())..layers).collect();
+    if removed.len() < layers {
+        let source = open(&input.label, input)?.blame("it cannot be read")?;
+        passthrough(source, &input.label, layers, &removed, 1)?;
+    }
+    Ok(())
+}
+
+fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobError> {
+    let input = context.input("model")?;
+    let config = configuration(input)?;
+    let layers = config.layers;
+    if let Some(problem) = settings.fits(layers) {
+        let help = problem.help.map(|help| format!("; {help}")).unwrap_or_default();
+        return Err(JobError::bad_input(format!("{}{help}", problem.message)));
+    }
+    let outcome = Outcome::default().fact("layers_before", layers);
+    if !settings.reads_text() && settings.curve.is_none() {
+        let removed = match settings.layers.as_slice() {
+            [] => blindly(settings, context, layers),
+            named => sorted(named),
+        };
+        return write(context, input, layers, &removed, &[], outcome);
+    }
+
+    let device: Device = context.device.parse().blame("choosing the device")?;
+    let decoder = Decoder::load(&input.directory()?, device).blame("loading the model")?;
+    let tokenizer = Tokenizer::load(&input.folder()?).blame("loading the tokenizer")?;
+    let calibration = match settings.reads_text() {
+        true => documents("data", &settings.data, context, &tokenizer)?,
+        false => Vec::new(),
+    };
+    let options = LikelihoodOptions {
+        context: (settings.context as usize).min(config.max_positions),
+        batch_tokens: BATCH_TOKENS,
+    };
+    let text = Text {
+        documents: &calibration,
+        options: &options,
+    };
+    let mut stretch = Stretch::new(context);
+    let (mut outcome, removed, chosen) = match settings.layers.as_slice() {
+        [] => {
+            let most = settings.count().max(settings.up_to());
+            let by = settings.by.rule(context.seed);
+            let found = removals(
+                &decoder,
+                text,
+                by,
+                settings.how.rule(),
+                most,
+                &mut |what, done, all| stretch.note(what, done, all),
+            );
+            let found = found.blame("choosing layers")?;
+            let removed = found.sets[settings.count() - 1].clone();
+            let mut outcome = outcome;
+            if let Some(nll) = found.nll {
+                outcome = outcome
+                    .fact("chosen_by", json!(settings.by))
+                    .fact("metric", json!(found.metric))
+                    .fact("calibration_nll_before", nll)
+                    .figure(by_layer(settings, &found.metric, &removed));
+            }
+            (outcome, removed, found.sets)
+        }
+        named => (outcome, sorted(named), Vec::new()),
+    };
+    let (pruned, healed) = match settings.heal {
+        true => heal(&decoder, &removed, text, &mut |done, all| {
+            stretch.note("healing", done, all)
+        })
+        .blame("healing")?,
+        false => (decoder.without(&removed), Vec::new()),
+    };
+    if settings.heal {
+        let summary = healed
+            .iter()
+            .map(|healed| json!({"layer": healed.layer, "ridge": healed.ridge, "missing": healed.missing}));
+        outcome = outcome.fact("healed", json!(summary.collect::<Vec<_>>()));
+    }
+    if let Some(curve) = &settings.curve {
+        let judging = documents("curve.data", &curve.data, context, &tokenizer)?;
+        tell_speeds(&decoder, &pruned, &judging, &options, context)?;
+        let curve = Curve {
+            settings,
+            context,
+            decoder: &decoder,
+            calibration: &calibration,
+            judging: &judging,
+            options: &options,
+            stop: config.eos.clone(),
+        };
+        for figure in curve.figures(&chosen)? {
+            outcome = outcome.figure(figure);
+        }
+    }
+    write(context, input, layers, &removed, &healed, outcome)
+}
+
+fn sorted(layers: &[usize]) -> Vec<usize> {
+    let mut layers = layers.to_vec();
+    layers.sort_unstable();
+    layers
+}
+
+/// The layers that go where nothing is measured.
+fn blindly(settings: &PruneSettings, context: &JobContext, layers: usize) -> Vec<usize> {
+    tributary_prune::blind(settings.by.rule(context.seed), layers, settings.count())
+}
+
+fn documents(
+    field: &str,
+    sets: &[crate::data_set::DataSet],
+    context: &JobContext,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<Document>, JobError> {
+    let how = TokenizeOptions {
+        add_eos: tokenizer.eos().is_some(),
+        ..TokenizeOptions::default()
+    };
+    data_set::all_documents(field, sets, context, tokenizer, &how)
+}
+
+/// Progress of passes that follow each other.
+struct Stretch<'a> {
+    context: &'a JobContext,
+    what: String,
+    done: u64,
+}
+
+impl<'a> Stretch<'a> {
+    fn new(context: &'a JobContext) -> Self {
+        Self {
+            context,
+            what: String::new(),
+            done: 0,
+        }
+    }
+
+    /// So much of a pass is done; says whether to go on.
+    fn note(&mut self, what: &str, done: u64, all: u64) -> bool {
+        if self.what != what || done < self.done {
+            self.context.progress.begin(what, Some(all), "tokens");
+            (self.what, self.done) = (what.to_owned(), 0);
+        }
+        self.context.progress.advance(done - self.done);
+        self.done = done;
+        !self.context.cancellation.is_cancelled()
+    }
+}
+
+/// Says how fast the whole model and the pruned one read. A clock is nothing for an artifact, which is to be the same bytes again.
+fn tell_speeds(
+    whole: &Decoder,
+    pruned: &Decoder,
+    documents: &[Document],
+    options: &LikelihoodOptions,
+    context: &JobContext,
+) -> Result<(), JobError> {
+    // As many documents as fill a batch.
+    let mut tokens = 0;
+    let few: Vec<Document> = documents
+        .iter()
+        .take_while(|document| {
+            tokens += document.tokens.len();
+            tokens - document.tokens.len() < options.batch_tokens
+        })
+        .cloned()
+        .collect();
+    let seconds = |decoder: &Decoder| -> Result<f64, JobError> {
+        let start = Instant::now();
+        measure(decoder, &few, options, &Wanted::default(), &mut |_, _| true).blame("timing")?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let mut times: [Vec<f64>; 2] = Default::default();
+    for _ in 0..TIMED {
+        context.cancellation.check()?;
+        times[0].push(seconds(whole)?);
+        times[1].push(seconds(pruned)?);
+    }
+    let [before, after] = times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[TIMED / 2]
+    });
+    let text = format!(
+        "reads {:.0} tokens a second, {:.0} before: {:.3} times as fast, with {:.3} times the layers",
+        tokens as f64 / after,
+        tokens as f64 / before,
+        before / after,
+        pruned.config().layers as f64 / whole.config().layers as f64
+    );
+    context.progress.message(&text);
+    context.progress.metric("speedup", before / after);
+    Ok(())
+}
+
+/// The stretches of layers that stay.
+fn stretches(layers: usize, removed: &[usize]) -> Vec<(usize, usize)> {
+    let mut stretches: Vec<(usize, usize)> = Vec::new();
+    for layer in (0..layers).filter(|layer| !removed.contains(layer)) {
+        match stretches.last_mut() {
+            Some((_, end)) if *end == layer => *end += 1,
+            _ => stretches.push((layer, layer + 1)),
+        }
+    }
+    stretches
+}
+
+/// The merge that writes a model without these layers.
+fn passthrough(
+    source: tributary_merge::Source,
+    name: &str,
+    layers: usize,
+    removed: &[usize],
+    threads: usize,
+) -> Result<MergePlan, JobError> {
+    let slice = |layer_range: (usize, usize)| SliceSpec {
+        sources: vec![SourceSpec {
+            model: name.to_owned(),
+            layer_range,
+            ..SourceSpec::default()
+        }],
+        ..SliceSpec::default()
+    };
+    let spec = MergeSpec {
+        merge_method: "passthrough".to_owned(),
+        slices: stretches(layers, removed).into_iter().map(slice).collect(),
+        ..MergeSpec::default()
+    };
+    let options = MergeOptions {
+        threads: Some(threads),
+        ..MergeOptions::default()
+    };
+    plan(&spec, &[source], &options).blame("planning the pruned model")
+}
+
+/// Writes the model without these layers.
+fn write(
+    context: &JobContext,
+    input: &ResolvedInput,
+    layers: usize,
+    removed: &[usize],
+    healed: &[Healed],
+    outcome: Outcome,
+) -> Result<Outcome, JobError> {
+    let name = input.label.clone();
+    let mut source = open(&name, input)?.blame("opening the model")?;
+    if !healed.is_empty() {
+        let width = configuration(input)?.hidden_size;
+        source = healing::healed(&source, &name, healed, width, context)?;
+    }
+    let plan = passthrough(source, &name, layers, removed, context.threads)?;
+    let bytes = Bytes::new(&*context.progress);
+    let watch = Watch {
+        progress: &|progress| bytes.note(progress),
+        cancel: context.cancellation.flag(),
+    };
+    match plan
+        .write(&context.publication, &watch)
+        .blame("writing the pruned model")?
+    {
+        Written::Whole(_) => Ok(outcome
+            .fact("layers", layers - removed.len())
+            .fact("removed_layers", json!(removed))
+            .fact("parameters", plan.summary().parameters)),
+        Written::Portion(_) => Err(JobError::bug("one process makes all files of a model")),
+    }
+}
+
+/// What was measured, by layer, the removed layers marked.
+fn by_layer(settings: &PruneSettings, metric: &[f64], removed: &[usize]) -> Figure {
+    let all: Vec<usize> = (0..metric.len()).collect();
+    let line = |name: &str, layers: &[usize]| Line {
+        name: name.to_owned(),
+        x: layers.iter().map(|layer| *layer as f64).collect(),
+        y: layers.iter().map(|layer| metric[*layer]).collect(),
+    };
+    let y_label = match settings.by {
+        ChosenBy::RelativeMagnitude => "share of its output that a layer adds",
+        ChosenBy::Likelihood => "nats a token without it",
+        _ => "1 − mean cosine of a layer's input and output",
+    };
+    let name = settings.by.name();
+    Figure::Series {
+        title: format!("{}{} by layer", name[..1].to_uppercase(), &name[1..]),
+        x_label: "layer, from 0".to_owned(),
+        y_label: y_label.to_owned(),
+        lines: vec![line("all layers", &all), line("removed", removed)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_are_stretches() {
+        assert_eq!(stretches(6, &[1, 4, 5]), [(0, 1), (2, 4)]);
+        assert_eq!(stretches(3, &[]), [(0, 3)]);
+        assert_eq!(stretches(3, &[0]), [(1, 3)]);
+    }
+}

@@ -1,0 +1,15 @@
+//! Layers that a model can do without (ShortGPT, arXiv 2403.03853): which ones, what a closed-form correction gives back, and how
+//! the model still writes.
+//!
+//! Floor 4. [`removals`] chooses on a calibration text, [`heal`] corrects a matrix where layers are gone, [`health`] looks at
+//! what the rest writes. Nothing here writes a file.
+
+mod error;
+mod heal;
+mod health;
+mod order;
+
+pub use error::{PruneError, Result};
+pub use heal::{Healed, heal};
+pub use health::{Health, HealthOptions, health};
+pub use order::{By, How, Removals, Text, blind, removals};

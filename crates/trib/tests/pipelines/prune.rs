@@ -1,0 +1,196 @@
+//! Layers removed from a model, and everything that can be measured of it.
+
+use serde_json::Value;
+
+use crate::{folder_with, run, stderr, stdout, steps};
+
+const PRUNED: &str = "
+  - id: tokenizer
+    job: train.tokenizer
+    with: {vocab_size: 300, data: [{source: '${corpus.facts}'}]}
+  - id: base
+    job: train.lm
+    with:
+      start: {new: {tokenizer: '${tokenizer.tokenizer}', hidden_size: 32, layers: 4, heads: 2, context: 64}}
+      data: [{source: '${corpus.facts}'}]
+      steps: 4
+      learning_rate: 1.0e-3
+      batch: {sequences: 2, length: 32}
+  - id: pruned
+    job: prune
+    with: {model: '${base.model}', remove: 2, context: 32, data: [{source: '${corpus.facts}'}]}
+  - id: named
+    job: prune
+    with: {model: '${base.model}', layers: [0, 2]}
+  - id: scores
+    job: evaluate
+    with:
+      models: ['${base.model}', '${pruned.model}', '${named.model}']
+      data: [{source: '${corpus.facts}'}]
+      metrics: [nll, perplexity, accuracy, top_5_accuracy, ece, class_wise_ece, full_ece, block_influence]
+      bins: 10
+";
+
+#[test]
+fn layers_are_removed_and_everything_is_measured() {
+    let folder = folder_with(&steps(PRUNED));
+    let said = run(folder.path(), &["run", "p.yaml", "--json", "--no-report"]);
+    assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
+    let done: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
+    let of = |step: &str| {
+        let steps = done["steps"].as_array().unwrap();
+        steps.iter().find(|found| found["step"] == step).unwrap().clone()
+    };
+    let read = |step: &str, file: &str| -> Value {
+        let artifact = of(step)["artifact"].as_str().unwrap().to_owned();
+        let place = folder.path().join("ckpt").join(artifact).join(file);
+        serde_json::from_slice(&std::fs::read(&place).unwrap()).unwrap()
+    };
+    assert_eq!(read("pruned", "config.json")["num_hidden_layers"], 2);
+    let facts = read("pruned", "tributary.json")["facts"].clone();
+    assert_eq!(facts["removed_layers"].as_array().unwrap().len(), 2, "{facts:#}");
+    assert_eq!(facts["metric"].as_array().unwrap().len(), 4);
+    assert_eq!(
+        read("named", "tributary.json")["facts"]["removed_layers"],
+        serde_json::json!([0, 2])
+    );
+
+    let scores = read("scores", "scores.json");
+    let layers: Vec<usize> = scores["scores"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| {
+            let calibration = &cell["calibration"];
+            assert_eq!(calibration["bins"], 10);
+            assert_eq!(calibration["positions"], cell["nll"]["tokens"]);
+            for error in ["ece", "class_wise_ece", "full_ece"] {
+                assert!(
+                    (0.0..=2.0).contains(&calibration[error].as_f64().unwrap()),
+                    "{calibration:#}"
+                );
+            }
+            assert!(cell["top_5_accuracy"]["value"].as_f64() >= cell["top_1_accuracy"]["value"].as_f64());
+            cell["block_influence"]["layers"].as_array().unwrap().len()
+        })
+        .collect();
+    assert_eq!(layers, [4, 2, 2]);
+}
+
+const HEALED: &str = "
+  - {id: tales, job: synth, with: {stories: 60, seed: 3}}
+  - id: tokenizer
+    job: train.tokenizer
+    with: {vocab_size: 300, data: [{source: '${tales.stories}'}]}
+  - id: base
+    job: train.lm
+    with:
+      start: {new: {tokenizer: '${tokenizer.tokenizer}', hidden_size: 32, layers: 4, heads: 2, context: 64}}
+      data: [{source: '${tales.stories}'}]
+      steps: 12
+      learning_rate: 1.0e-2
+      batch: {sequences: 4, length: 32}
+  - id: pruned
+    job: prune
+    with:
+      model: '${base.model}'
+      remove: 2
+      how: iterative
+      heal: true
+      context: 32
+      data: [{source: '${tales.stories}', split: train, held_out: 300}]
+      curve:
+        up_to: 3
+        seeds: 2
+        prompts: 2
+        against: [random, reverse, relative_magnitude]
+        data: [{source: '${tales.stories}', split: held_out, held_out: 300}]
+  - id: named
+    job: prune
+    with: {model: '${base.model}', layers: [1, 2], heal: true, context: 32, data: [{source: '${tales.stories}', split: train, held_out: 300}]}
+  - id: scores
+    job: evaluate
+    with:
+      models: ['${base.model}', '${pruned.model}', '${named.model}']
+      data: [{source: '${tales.stories}', split: held_out, held_out: 300}]
+      context: 32
+";
+
+#[test]
+fn what_is_healed_is_what_the_curve_measured() {
+    let folder = folder_with(&steps(HEALED));
+    let said = run(folder.path(), &["run", "p.yaml", "--json", "--no-report"]);
+    assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
+    let done: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
+    let read = |step: &str, file: &str| -> Value {
+        let steps = done["steps"].as_array().unwrap();
+        let found = steps.iter().find(|found| found["step"] == step).unwrap();
+        let artifact = folder
+            .path()
+            .join("ckpt")
+            .join(found["artifact"].as_str().unwrap());
+        serde_json::from_slice(&std::fs::read(artifact.join(file)).unwrap()).unwrap()
+    };
+    assert_eq!(read("pruned", "config.json")["num_hidden_layers"], 2);
+    let facts = read("named", "tributary.json")["facts"].clone();
+    assert_eq!(facts["healed"][0]["layer"], 0, "{facts:#}");
+    assert!(facts["healed"][0]["missing"].as_f64().unwrap() < 1.0, "{facts:#}");
+
+    let figures = read("pruned", "figures.json");
+    let curve = figures
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|figure| figure["title"] == "What each removed layer costs")
+        .unwrap();
+    let lines = curve["lines"].as_array().unwrap();
+    let names: Vec<&str> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
+    let expected = [
+        "Block Influence",
+        "Block Influence, healed",
+        "random, mean of 2",
+        "last layers",
+        "relative magnitude",
+    ];
+    assert_eq!(names, expected);
+    let scores = read("scores", "scores.json");
+    let nll = |model: &str| {
+        let cells = scores["scores"].as_array().unwrap();
+        let found = cells.iter().find(|cell| cell["model"] == model).unwrap();
+        found["nll"]["nll"].as_f64().unwrap()
+    };
+    let point = |line: usize, removed: usize| lines[line]["y"][removed].as_f64().unwrap();
+    // The published model, read back, is the point of the curve, and the curve begins with the whole model.
+    assert!(
+        (nll("pruned") - point(1, 2)).abs() < 1e-5,
+        "{} {}",
+        nll("pruned"),
+        point(1, 2)
+    );
+    for line in 0..5 {
+        assert!((nll("base") - point(line, 0)).abs() < 1e-5);
+        assert_eq!(lines[line]["y"].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn more_layers_than_there_are_cannot_be_removed() {
+    let folder = folder_with(&steps(PRUNED));
+    assert_eq!(
+        run(folder.path(), &["run", "p.yaml", "--no-report"])
+            .status
+            .code(),
+        Some(0)
+    );
+    let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    for (from, to, message) in [
+        ("remove: 2", "remove: 4", "4 of 4 layers cannot be removed"),
+        ("layers: [0, 2]", "layers: [0, 9]", "there is no layer 9"),
+        ("remove: 2", "remove: 0", "must be at least 1"),
+    ] {
+        std::fs::write(folder.path().join("p.yaml"), text.replace(from, to)).unwrap();
+        let said = run(folder.path(), &["plan", "p.yaml"]);
+        assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
+        assert!(stderr(&said).contains(message), "{}", stderr(&said));
+    }
+}

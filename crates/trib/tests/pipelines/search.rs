@@ -1,0 +1,222 @@
+//! `merge.search` through the real binary: what it finds, what it refuses, and that a kill changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{folder_with, run, stderr, stdout, steps, trib};
+
+const TRAINED: &str = "
+  - id: tokenizer
+    job: train.tokenizer
+    with: {vocab_size: 300, data: [{source: '${corpus.facts}'}]}
+  - id: base
+    job: train.lm
+    with:
+      start: {new: {tokenizer: '${tokenizer.tokenizer}', hidden_size: 32, layers: 4, heads: 2, context: 64}}
+      data: [{source: '${corpus.facts}', split: train, held_out: 500}]
+      loss_on: all
+      steps: 24
+      learning_rate: 1.0e-2
+      schedule: {shape: constant}
+      batch: {sequences: 2, length: 32}
+      checkpoints: {keep_every: 6}
+";
+const PAIR: &str = "
+  - id: pair
+    job: merge.search
+    with:
+      checkpoints: ['${base.step_18}', '${base.step_24}']
+      data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
+      evaluations: 6
+      tolerance: 0
+      compare: ['${base.model}']
+      context: 32
+";
+const FOUR: &str = "
+  - id: four
+    job: merge.search
+    with:
+      checkpoints: ['${base.step_6}', '${base.step_12}', '${base.step_18}', '${base.step_24}']
+      data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
+      evaluations: 9
+      groups: 2
+      baselines: [uniform, greedy, lawa, metagpt, grid, random]
+      context: 32
+  - id: scores
+    job: evaluate
+    with:
+      models: ['${base.model}', '${four.model}']
+      data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
+";
+
+/// Runs the pipeline of a folder, which must succeed.
+fn done(folder: &Path) -> Value {
+    let said = run(folder, &["run", "p.yaml", "--json", "--no-report"]);
+    assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
+    serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap()
+}
+
+fn artifact(folder: &Path, done: &Value, step: &str) -> PathBuf {
+    let steps = done["steps"].as_array().unwrap();
+    let found = steps.iter().find(|found| found["step"] == step).unwrap();
+    folder.join("ckpt").join(found["artifact"].as_str().unwrap())
+}
+
+fn read(place: &Path, file: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(place.join(file)).unwrap()).unwrap()
+}
+
+fn lines(place: &Path, file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(place.join(file)).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_is_published_is_what_was_evaluated() {
+    let folder = folder_with(&steps(&format!("{TRAINED}{PAIR}{FOUR}")));
+    let done = done(folder.path());
+    let pair = artifact(folder.path(), &done, "pair");
+    let facts = read(&pair, "tributary.json")["facts"].clone();
+    let trials = lines(&pair, "trials.jsonl");
+    let best = trials
+        .iter()
+        .filter(|trial| trial["half"] == "search" && trial["subject"].get("mixture").is_some())
+        .map(|trial| trial["nll"].as_f64().unwrap())
+        .fold(f64::INFINITY, f64::min);
+    // No baseline was better here than what the search found.
+    assert_eq!(facts["nll_searched"].as_f64(), Some(best), "{facts:#}");
+    assert!(facts["evaluations"].as_u64().unwrap() <= 6);
+    let newer = facts["weights"][0][1].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&newer), "{facts:#}");
+    for end in ["low", "value", "high"] {
+        assert!(facts["gain"][end].as_f64().is_some(), "{facts:#}");
+    }
+
+    // The published mixture scores as the one that was made in memory.
+    let four = artifact(folder.path(), &done, "four");
+    let facts = read(&four, "tributary.json")["facts"].clone();
+    assert_eq!(facts["weights"].as_array().unwrap().len(), 2, "a group each");
+    let trials = lines(&four, "trials.jsonl");
+    let reported = trials
+        .iter()
+        .find(|trial| trial["half"] == "report" && trial["subject"]["mixture"] == facts["weights"])
+        .unwrap();
+    let scores = lines(&artifact(folder.path(), &done, "scores"), "documents.jsonl");
+    let mut compared = 0;
+    for document in reported["documents"].as_array().unwrap() {
+        let published = scores
+            .iter()
+            .find(|score| score["model"] == "four" && score["id"] == document["id"])
+            .unwrap();
+        let (made, read) = (
+            document["nll"].as_f64().unwrap(),
+            published["nll"].as_f64().unwrap(),
+        );
+        assert!((made / read - 1.0).abs() < 1e-5, "{document} {published}");
+        compared += 1;
+    }
+    assert!(compared > 5, "{compared}");
+    let figures = std::fs::read_to_string(four.join("figures.json")).unwrap();
+    for name in [
+        "uniform soup",
+        "greedy soup",
+        "LAWA, last 2",
+        "LAWA, last 3",
+        "MetaGPT",
+        "grid",
+        "random",
+    ] {
+        assert!(figures.contains(name), "{name} is missing");
+    }
+}
+
+#[test]
+fn a_search_that_is_killed_ends_with_the_same_bytes() {
+    let whole = folder_with(&steps(&format!("{TRAINED}{PAIR}")));
+    let expected = artifact(whole.path(), &done(whole.path()), "pair");
+
+    let killed = folder_with(&steps(&format!("{TRAINED}{PAIR}")));
+    let kept = |folder: &Path| {
+        let checkpoints = std::fs::read_dir(folder.join("ckpt/checkpoints")).ok()?;
+        let logs = checkpoints
+            .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("trials.jsonl")).ok());
+        logs.map(|log| log.lines().count()).max()
+    };
+    let mut child = trib(killed.path())
+        .args(["run", "p.yaml", "--no-report"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while kept(killed.path()).unwrap_or(0) < 2 {
+        assert!(start.elapsed() < Duration::from_secs(120), "no trial was kept");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = kept(killed.path()).unwrap_or(0);
+    assert!(left >= 2, "{left} trials were kept");
+    let again = artifact(killed.path(), &done(killed.path()), "pair");
+    for file in ["tributary.json", "trials.jsonl", "figures.json"] {
+        let [one, other] =
+            [&expected, &again].map(|place| std::fs::read_to_string(place.join(file)).unwrap());
+        assert_eq!(one, other, "{file}");
+    }
+}
+
+#[test]
+fn text_that_a_checkpoint_was_trained_on_is_refused() {
+    let overlapping = PAIR.replace("split: held_out, held_out: 500", "split: held_out, held_out: 600");
+    let folder = folder_with(&steps(&format!("{TRAINED}{overlapping}")));
+    let said = run(folder.path(), &["run", "p.yaml", "--no-report"]);
+    assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
+    assert!(
+        stderr(&said).contains("was trained on this text"),
+        "{}",
+        stderr(&said)
+    );
+}
+
+#[test]
+fn without_a_gain_nothing_is_published_if_one_is_required() {
+    // So early in a training, what is older is worse by far.
+    let early = PAIR
+        .replace("step_18}', '${base.step_24}", "step_6}', '${base.step_12}")
+        .replace("tolerance: 0", "require_gain: true");
+    let folder = folder_with(&steps(&format!("{TRAINED}{early}")));
+    let said = run(folder.path(), &["run", "p.yaml", "--no-report"]);
+    assert_eq!(said.status.code(), Some(65), "{}", stderr(&said));
+    assert!(stderr(&said).contains("is not published"), "{}", stderr(&said));
+}
+
+#[test]
+fn settings_that_make_no_sense_are_told() {
+    let folder = folder_with(&steps(&format!("{TRAINED}{PAIR}{FOUR}")));
+    let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    for (from, to, message) in [
+        (
+            "['${base.step_18}', '${base.step_24}']",
+            "['${base.step_18}']",
+            "there is nothing to mix",
+        ),
+        (
+            "evaluations: 9",
+            "evaluations: 9\n      least: 0.5",
+            "there are more",
+        ),
+        ("evaluations: 6", "evaluations: 2", "must be 3 to 500"),
+        ("groups: 2", "groups: 0", "must be at least 1"),
+        ("tolerance: 0", "report_share: 1.5", "must lie between 0 and 1"),
+    ] {
+        std::fs::write(folder.path().join("p.yaml"), text.replace(from, to)).unwrap();
+        let said = run(folder.path(), &["plan", "p.yaml"]);
+        assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
+        assert!(stderr(&said).contains(message), "{message}: {}", stderr(&said));
+    }
+}
