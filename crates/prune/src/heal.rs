@@ -112,11 +112,18 @@ fn sums(
         cross: zeros(inner, width),
         squares: [0.0; 2],
     };
+    // Enough batches that some can be held back.
+    let tokens: usize = text.documents.iter().map(|document| document.tokens.len()).sum();
+    let batch = text
+        .options
+        .batch_tokens
+        .min(tokens.div_ceil(2 * HELD_BACK))
+        .max(1);
     let cut = EvaluationOptions {
-        rows: text.options.batch_tokens.max(1),
+        rows: batch,
         context: text.options.context,
         stride: None,
-        max_positions: Some(text.options.batch_tokens),
+        max_positions: Some(batch),
         pad: 0,
     };
     let batches =

@@ -1,7 +1,8 @@
 //! A Gaussian process with a Matérn kernel of smoothness 5/2, its length scale and noise chosen by marginal likelihood.
 //!
 //! K = s²·(M(|x − x'|/ℓ) + g²·I) over standardised scores; s² in closed form, ℓ and g from a grid, so a fit is exact, small and
-//! the same everywhere (Rasmussen and Williams 2006, *Gaussian Processes for Machine Learning*, eq. 2.23–2.30, 4.17 and 5.8).
+//! the same everywhere (Rasmussen and Williams 2006, *Gaussian Processes for Machine Learning*, eq. 2.23–2.30, 4.17 and 5.8). A weak prior
+//! on ℓ keeps three points of a curve from being taken for noise, which the likelihood alone prefers there.
 
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 
@@ -11,6 +12,9 @@ use crate::error::{Result, SearchError};
 const LENGTHS: (f64, f64, usize) = (0.03, 3.0, 24);
 /// Noise tried, as a share of the scale s.
 const NOISES: (f64, f64, usize) = (1e-3, 1.0, 16);
+
+/// The prior of ln ℓ: normal about this length, with deviation 1.
+const USUAL_LENGTH: f64 = 0.7;
 
 /// A fitted process.
 #[derive(Clone, Debug)]
@@ -86,7 +90,8 @@ impl GaussianProcess {
                 let scale = (standardised.dot(&weights) / count).max(f64::MIN_POSITIVE);
                 let log_determinant = 2.0 * factor.l_dirty().diagonal().map(f64::ln).sum();
                 let likelihood = -0.5 * (count * scale.ln() + log_determinant);
-                if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
+                let posterior = likelihood - 0.5 * (length / USUAL_LENGTH).ln().powi(2);
+                if best.as_ref().is_none_or(|(most, _)| posterior > *most) {
                     let process = Self {
                         points: points.to_vec(),
                         mean,
@@ -97,7 +102,7 @@ impl GaussianProcess {
                         factor,
                         weights,
                     };
-                    best = Some((likelihood, process));
+                    best = Some((posterior, process));
                 }
             }
         }
@@ -175,8 +180,33 @@ mod tests {
             assert!(found.deviation < 2e-3, "{found:?}");
         }
         let far = process.at(&[3.0]);
-        assert!(far.deviation > 10.0 * process.at(&[0.45]).deviation, "{far:?}");
+        assert!(far.deviation > 3.0 * process.at(&[0.45]).deviation, "{far:?}");
     }
+
+    /// numpy's answers, by the formulas with explicit inverses (`tests/reference/gaussian.py`).
+    #[test]
+    fn the_posterior_is_that_of_dense_algebra() {
+        let points: Vec<Vec<f64>> = [0.0, 0.15, 0.4, 0.55, 0.8, 1.0]
+            .iter()
+            .map(|x| vec![*x])
+            .collect();
+        let scores: Vec<f64> = points.iter().map(|x| (3.0 * x[0]).sin() - 2.0).collect();
+        let process = GaussianProcess::fit(&points, &scores).unwrap();
+        for (x, mean, deviation) in GOLDEN {
+            let found = process.at(&[x]);
+            assert!((found.mean - mean).abs() < 1e-8, "{found:?} {mean}");
+            assert!(
+                (found.deviation - deviation).abs() < 1e-8,
+                "{found:?} {deviation}"
+            );
+        }
+    }
+
+    const GOLDEN: [(f64, f64, f64); 3] = [
+        (0.05, -1.85266615206323, 0.008258906080151184),
+        (0.5, -1.0031861583530097, 0.0057147781772303756),
+        (0.93, -1.6608721246454592, 0.014576391030847426),
+    ];
 
     #[test]
     fn equal_scores_are_certain() {

@@ -1,23 +1,39 @@
 //! Jinja templates over one row, as lm-evaluation-harness renders them: what is not there is an error, a last line break stays.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
-use serde_json::{Map, Value};
+use minijinja::value::{Kwargs, Serde, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use serde_json::Map;
 
 /// Instructions (and 64-byte blocks of output) that a rendering may use.
 const FUEL: u64 = 10_000_000;
 
 /// Renders `template` over a row.
-pub(super) fn render(template: &str, row: &Map<String, Value>) -> Result<String, Error> {
+pub(super) fn render(template: &str, row: &Map<String, serde_json::Value>) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(|state, value, method, arguments| match (method, value.kind()) {
+        ("index", ValueKind::Seq) => index(value, arguments),
+        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments),
+    });
     environment.set_fuel(Some(FUEL));
     environment.add_filter("regex_replace", regex_replace);
-    environment.render_str(template, minijinja::Value::from(minijinja::value::Serde(row)))
+    environment.render_str(template, Value::from(Serde(row)))
+}
+
+/// `list.index(item)` of Python.
+fn index(list: &Value, arguments: &[Value]) -> Result<Value, Error> {
+    let (item,): (&Value,) = minijinja::value::from_args(arguments)?;
+    let at = list.try_iter()?.position(|other| other == *item);
+    let missing = || {
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("{item:?} is not in the list"),
+        )
+    };
+    at.map(Value::from).ok_or_else(missing)
 }
 
 /// `regex_replace(text, pattern, value='', count=0)`: the harness's own filter.
@@ -63,7 +79,7 @@ mod tests {
         assert_eq!(rendered("{{choices.label.index(key)}}").unwrap(), "1");
         assert_eq!(rendered("{{question.strip().lower()}}").unwrap(), "two  and two?");
         assert_eq!(
-            rendered(r"{{question|regex_replace('(\s)\s+', '\1')}}").unwrap(),
+            rendered(r"{{question|regex_replace('(\s)\s+', '\\1')}}").unwrap(),
             "Two and two?"
         );
         assert!(rendered("{{nothing}}").is_err());

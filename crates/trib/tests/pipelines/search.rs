@@ -50,6 +50,7 @@ const FOUR: &str = "
     with:
       models: ['${base.model}', '${four.model}']
       data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
+      context: 32
 ";
 
 /// Runs the pipeline of a folder, which must succeed.
