@@ -143,6 +143,7 @@ mod tests {
     use tributary_model::{Decoder, Device, LlamaSizes, ModelConfig};
 
     use super::*;
+    use crate::calibration::Calibration;
     use crate::measure::{CalibrationWanted, Wanted, measure};
 
     fn decoder() -> Decoder {
@@ -245,6 +246,41 @@ mod tests {
         assert_eq!(all.stretches[0], influence.layers);
         assert_eq!(all.stretches[1].len(), 1);
         assert!(all.relative_magnitude.iter().all(|share| *share > 0.0));
+    }
+
+    #[test]
+    fn calibration_in_parts_is_that_of_the_whole() {
+        let decoder = decoder();
+        let documents: Vec<Document> = (0..9).map(|index| document(index, 3 + index * 4)).collect();
+        // A document is a batch, so that parts compute what the whole does.
+        let options = LikelihoodOptions {
+            context: 64,
+            batch_tokens: 1,
+        };
+        let run = |documents: &[Document]| {
+            let wanted = Wanted {
+                calibration: Some(CalibrationWanted {
+                    bins: 12,
+                    class_wise: true,
+                }),
+                ..Wanted::default()
+            };
+            let measured = measure(&decoder, documents, &options, &wanted, &mut |_, _| true).unwrap();
+            measured.calibration.unwrap()
+        };
+        let whole = run(&documents);
+        let parts = [run(&documents[..2]), run(&documents[2..7]), run(&documents[7..])];
+        let merged = Calibration::merged(&parts).unwrap();
+        assert_eq!(merged.positions, whole.positions);
+        assert!((merged.ece - whole.ece).abs() < 1e-12 && (merged.full_ece - whole.full_ece).abs() < 1e-12);
+        for (a, b) in merged.full.iter().zip(&whole.full) {
+            assert_eq!((a.predictions, a.hits), (b.predictions, b.hits));
+            assert!((a.mass - b.mass).abs() < 1e-9);
+        }
+        assert_eq!(Calibration::merged(&[]), None);
+        assert_eq!(merged.class_wise_ece, None);
+        let alone = Calibration::merged(std::slice::from_ref(&whole)).unwrap();
+        assert_eq!(alone.class_wise_ece, whole.class_wise_ece);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod artifacts;
 mod calibration;
 mod choices;
+mod examples;
 mod program;
 mod python;
 mod smollm2;

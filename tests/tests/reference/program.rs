@@ -13,6 +13,20 @@ use serde_json::Value;
 /// Runs `trib ARGUMENTS --json` and gives what it prints. Panics with its words if it fails.
 #[track_caller]
 pub(crate) fn trib(arguments: &[&str]) -> Value {
+    let said = said(arguments);
+    serde_json::from_str(&said)
+        .unwrap_or_else(|error| panic!("trib {arguments:?} printed no JSON ({error}): {said}"))
+}
+
+/// The outcome of `trib run`, which prints an event a line before it.
+#[track_caller]
+pub(crate) fn outcome(arguments: &[&str]) -> Value {
+    let said = said(arguments);
+    serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap()
+}
+
+#[track_caller]
+fn said(arguments: &[&str]) -> String {
     let output = Command::new(binary())
         .args(arguments)
         .arg("--json")
@@ -27,8 +41,7 @@ pub(crate) fn trib(arguments: &[&str]) -> Value {
         "trib {arguments:?}: {}\n{errors}",
         output.status
     );
-    serde_json::from_str(&said)
-        .unwrap_or_else(|error| panic!("trib {arguments:?} printed no JSON ({error}): {said}"))
+    said.into_owned()
 }
 
 fn binary() -> &'static Path {

@@ -45,6 +45,37 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// Of all positions of several parts of a text: what measuring it in one go gives, but for standard errors, which take the documents,
+    /// and class-wise ECE, which takes every token's sums. None without a part, or if parts differ in bins or vocabulary.
+    pub fn merged(parts: &[Calibration]) -> Option<Calibration> {
+        let (first, rest) = parts.split_first()?;
+        if rest.iter().any(|part| (part.bins, part.classes) != (first.bins, first.classes)) {
+            return None;
+        }
+        let mut all = Calibration {
+            ece_stderr: None,
+            full_ece_stderr: None,
+            class_wise_ece: first.class_wise_ece.filter(|_| rest.is_empty()),
+            ..first.clone()
+        };
+        for part in rest {
+            all.positions += part.positions;
+            for (rows, others) in [(&mut all.top, &part.top), (&mut all.full, &part.full)] {
+                for (row, other) in rows.iter_mut().zip(others) {
+                    row.predictions += other.predictions;
+                    row.mass += other.mass;
+                    row.hits += other.hits;
+                }
+            }
+        }
+        let error = |rows: &[Bin]| {
+            let gaps = rows.iter().map(|row| (row.hits as f64 - row.mass).abs());
+            gaps.sum::<f64>() / all.positions.max(1) as f64
+        };
+        (all.ece, all.full_ece) = (error(&all.top), error(&all.full));
+        Some(all)
+    }
+
     /// Of documents, each with its own sums, and `total`, which is of all of them.
     pub(crate) fn of(total: &CalibrationSums, documents: &[CalibrationSums]) -> Calibration {
         let mut calibration = total.calibration();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod evaluate;
 mod prune;
 mod search;
 

@@ -1,0 +1,127 @@
+//! `evaluate` through the real binary: tasks, and that a kill changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{folder_with, run, stderr, stdout, steps, trib};
+
+const STEPS: &str = "
+  - id: tokenizer
+    job: train.tokenizer
+    with: {vocab_size: 300, data: [{source: '${corpus.facts}'}]}
+  - id: base
+    job: train.lm
+    with:
+      start: {new: {tokenizer: '${tokenizer.tokenizer}', hidden_size: 32, layers: 2, heads: 2, context: 64}}
+      data: [{source: '${corpus.facts}'}]
+      steps: 8
+      learning_rate: 1.0e-2
+      batch: {sequences: 2, length: 32}
+      checkpoints: {keep_every: 4}
+  - id: scores
+    job: evaluate
+    with:
+      models: ['${base.step_4}', '${base.model}']
+      data: [{source: '${corpus.facts}'}]
+      tasks: [{task: task.yaml, rows: rows.jsonl, limit: 5}]
+      metrics: [nll, accuracy, full_ece]
+      per_token: true
+";
+const TASK: &str = "
+task: colours
+dataset_path: json
+output_type: multiple_choice
+doc_to_text: \"{{question}}\\nAnswer:\"
+doc_to_choice: [red, green, blue]
+doc_to_target: answer
+metric_list: [{metric: acc}, {metric: acc_norm}]
+metadata: {version: 1.0}
+";
+
+/// A folder with the pipeline, a task and its rows.
+fn folder() -> tempfile::TempDir {
+    let folder = folder_with(&steps(STEPS));
+    std::fs::write(folder.path().join("task.yaml"), TASK).unwrap();
+    let rows = ["red", "green", "blue"].iter().cycle().take(7).enumerate();
+    let rows = rows.map(|(at, answer)| format!("{{\"question\": \"Colour {at}?\", \"answer\": \"{answer}\"}}\n"));
+    std::fs::write(folder.path().join("rows.jsonl"), rows.collect::<String>()).unwrap();
+    folder
+}
+
+fn scores(folder: &Path) -> PathBuf {
+    let said = run(folder, &["run", "p.yaml", "--json", "--no-report"]);
+    assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
+    let done: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
+    let steps = done["steps"].as_array().unwrap();
+    let found = steps.iter().find(|found| found["step"] == "scores").unwrap();
+    folder.join("ckpt").join(found["artifact"].as_str().unwrap())
+}
+
+#[test]
+fn tasks_are_answered_beside_texts() {
+    let folder = folder();
+    let place = scores(folder.path());
+    let found: Value = serde_json::from_slice(&std::fs::read(place.join("scores.json")).unwrap()).unwrap();
+    let tasks = found["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 2, "a model each");
+    for task in tasks {
+        assert_eq!((&task["task"], &task["version"]), (&"colours".into(), &"1.0".into()));
+        assert_eq!(task["scores"]["questions"], 5);
+        assert!((0.0..=1.0).contains(&task["scores"]["acc"].as_f64().unwrap()));
+    }
+    let records = std::fs::read_to_string(place.join("documents.jsonl")).unwrap();
+    let answered = records.lines().filter(|line| line.contains("log_likelihoods")).count();
+    assert_eq!(answered, 10);
+    let figures = std::fs::read_to_string(place.join("figures.json")).unwrap();
+    assert!(figures.contains("acc_norm") && figures.contains("colours"));
+}
+
+#[test]
+fn a_task_that_is_not_understood_is_told_before_anything_runs() {
+    let folder = folder();
+    for (task, said) in [
+        (TASK.replace("multiple_choice", "generate_until"), "generate_until"),
+        (TASK.replace("doc_to_target: answer", "doc_to_target: anwser"), "row 1"),
+    ] {
+        std::fs::write(folder.path().join("task.yaml"), task).unwrap();
+        let plan = run(folder.path(), &["plan", "p.yaml"]);
+        assert_eq!(plan.status.code(), Some(78), "{}", stderr(&plan));
+        assert!(stderr(&plan).contains(said), "{said}: {}", stderr(&plan));
+    }
+}
+
+#[test]
+fn an_evaluation_that_is_killed_ends_with_the_same_bytes() {
+    let whole = folder();
+    let expected = scores(whole.path());
+    let killed = folder();
+    let kept = |folder: &Path| {
+        let checkpoints = std::fs::read_dir(folder.join("ckpt/checkpoints")).ok()?;
+        let cells = checkpoints.filter_map(|entry| {
+            let cells = entry.ok()?.path().join("cells");
+            Some(std::fs::read_dir(cells).ok()?.count())
+        });
+        cells.max()
+    };
+    let mut child = trib(killed.path())
+        .args(["run", "p.yaml", "--no-report"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while kept(killed.path()).unwrap_or(0) == 0 && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(120), "nothing was kept");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let again = scores(killed.path());
+    for file in ["tributary.json", "scores.json", "documents.jsonl", "figures.json"] {
+        let [one, other] = [&expected, &again].map(|place| std::fs::read_to_string(place.join(file)).unwrap());
+        assert_eq!(one, other, "{file}");
+    }
+}
