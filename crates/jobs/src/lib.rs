@@ -18,7 +18,9 @@ mod train_lm;
 
 pub use blame::{Blame, Classed};
 pub use data_set::{DATA_SET_KIND, DataSet};
-pub use evaluate::{Evaluate, EvaluateSettings, Metric, TaskSet};
+pub use evaluate::{
+    ComparedRow, Comparison, Evaluate, EvaluateSettings, Metric, TaskSet, compare_evaluations,
+};
 pub use import::{
     DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported,
     import,

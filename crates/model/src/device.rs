@@ -29,6 +29,22 @@ impl Device {
         }
     }
 
+    /// `cpu` or `cuda`: what results may depend on, whichever GPU it is.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda(_) => "cuda",
+        }
+    }
+
+    /// Name of [`Self::compute_dtype`].
+    pub fn precision(self) -> &'static str {
+        match self {
+            Self::Cpu => "float32",
+            Self::Cuda(_) => "bfloat16",
+        }
+    }
+
     /// The type of weights and activations on this device: f32 on the CPU, bf16 on a GPU.
     pub fn compute_dtype(self) -> DType {
         match self {

@@ -74,6 +74,8 @@ enum Verb {
     Lora(verbs::lora::Verb),
     /// Score text under a model
     Evaluate(verbs::evaluate::Options),
+    /// Compare two evaluations: paired differences with intervals
+    Compare(verbs::compare::Options),
     /// Continue a text
     Generate(verbs::generate::Options),
     /// Look at this machine: processor, memory, GPU, disk, object storage
@@ -121,6 +123,7 @@ fn run(verb: &Verb, json: bool) -> Result<(), Failure> {
         Verb::Diff(options) => verbs::diff::run(options, json),
         Verb::Lora(verb) => verbs::lora::run(verb, json),
         Verb::Evaluate(options) => verbs::evaluate::run(options, json),
+        Verb::Compare(options) => verbs::compare::run(options, json),
         Verb::Generate(options) => verbs::generate::run(options, json),
         Verb::Doctor(options) => verbs::doctor::run(options, json),
         Verb::Report(options) => verbs::report::run(options, json),

@@ -4,6 +4,7 @@
 //! evaluation repeats at most one of them.
 
 mod cell;
+mod comparison;
 mod figures;
 mod model;
 mod names;
@@ -23,6 +24,7 @@ use tributary_train::STATE_KIND;
 use crate::blame::Blame;
 use crate::data_set;
 use cell::{Cell, cells};
+pub use comparison::{ComparedRow, Comparison, compare_evaluations};
 use figures::{differences, influences, reliability, score};
 use model::Model;
 use names::{distinct, labels};
@@ -187,6 +189,8 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
     Ok(outcome
         .fact("models", models.len())
         .fact("data_sets", columns)
+        .fact("device", device.kind())
+        .fact("precision", device.precision())
         .fact("tokens", tokens))
 }
 

@@ -1,5 +1,6 @@
 //! One file a verb: its options and what it does.
 
+pub(crate) mod compare;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod evaluate;

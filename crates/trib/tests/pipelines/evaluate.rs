@@ -125,3 +125,37 @@ fn an_evaluation_that_is_killed_ends_with_the_same_bytes() {
         assert_eq!(one, other, "{file}");
     }
 }
+
+#[test]
+fn evaluations_are_compared_only_if_they_asked_the_same() {
+    let folder = folder();
+    let first = scores(folder.path());
+    let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    let again = |from: &str, to: &str| {
+        std::fs::write(folder.path().join("p.yaml"), text.replace(from, to)).unwrap();
+        let second = scores(folder.path());
+        let places = [&first, &second].map(|place| place.to_str().unwrap().to_owned());
+        run(folder.path(), &["compare", &places[0], &places[1], "--json"])
+    };
+    let same = again("['${base.step_4}', '${base.model}']", "['${base.step_8}']");
+    assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
+    let found: Value = serde_json::from_str(&stdout(&same)).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    // Two models and one, on a text and by two metrics of a task.
+    assert_eq!(rows.len(), 6, "{found:#}");
+    let last = rows.iter().find(|row| row["first"] == "base" && row["metric"] == "nats a token");
+    // The last step kept is the model.
+    assert_eq!(last.unwrap()["difference"]["value"], 0.0, "{found:#}");
+    let better = rows.iter().find(|row| row["first"] == "base.step_4" && row["metric"] == "nats a token");
+    assert!(better.unwrap()["difference"]["high"].as_f64().unwrap() < 0.0, "{found:#}");
+    assert_eq!(found["asked"].as_str().unwrap().len(), 64);
+
+    let other = again("limit: 5", "limit: 4");
+    assert_eq!(other.status.code(), Some(65), "{}", stdout(&other));
+    assert!(stderr(&other).contains("tasks: "), "{}", stderr(&other));
+    let trained = first.parent().unwrap().parent().unwrap().join("train.lm");
+    let trained = std::fs::read_dir(trained).unwrap().next().unwrap().unwrap().path();
+    let wrong = run(folder.path(), &["compare", first.to_str().unwrap(), trained.to_str().unwrap()]);
+    assert_eq!(wrong.status.code(), Some(65), "{}", stderr(&wrong));
+    assert!(stderr(&wrong).contains("not by an evaluation"), "{}", stderr(&wrong));
+}
