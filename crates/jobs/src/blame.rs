@@ -119,6 +119,7 @@ impl Classed for SearchError {
         match self {
             SearchError::Model(error) => error.class(),
             SearchError::Input(_) => JobErrorKind::Config,
+            SearchError::Stopped => JobErrorKind::Cancelled,
             _ => JobErrorKind::BadInput,
         }
     }

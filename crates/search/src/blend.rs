@@ -57,6 +57,12 @@ impl Blend {
         &self.config
     }
 
+    /// The models as they are; shares their storage.
+    pub fn models(&self) -> Vec<Decoder> {
+        let model = |weights: &Weights| Decoder::new(self.config.clone(), self.device, weights.clone());
+        self.models.iter().map(model).collect()
+    }
+
     /// Σ wₜ·θₜ, of each group with its own weights: `weights[group][model]`. Sums in `f64` and rounds once on the CPU, as
     /// merging to a file does.
     ///

@@ -30,6 +30,9 @@ pub enum SearchError {
     /// Points or scores that do not fit each other.
     #[error("{0}")]
     Input(String),
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Stopped,
     /// From the models.
     #[error(transparent)]
     Model(#[from] ModelError),

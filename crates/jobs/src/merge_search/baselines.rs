@@ -3,20 +3,22 @@
 use tributary_pipeline::JobError;
 use tributary_search::{Search, SearchOptions, Strategy};
 
-use super::evaluator::{Evaluator, Weights};
+use super::evaluator::{Evaluator, Subject, Weights};
 use super::settings::{Baseline, MergeSearchSettings};
 use crate::blame::Blame;
 
-/// Name and weights of every baseline asked for.
+/// Every baseline asked for, by name.
 pub(super) fn all(
     settings: &MergeSearchSettings,
     seed: u64,
     evaluator: &mut Evaluator<'_>,
-) -> Result<Vec<(String, Weights)>, JobError> {
+) -> Result<Vec<(String, Subject)>, JobError> {
     let models = settings.checkpoints.len();
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     for baseline in &settings.baselines {
+        let mut found: Vec<(String, Weights)> = Vec::new();
         match baseline {
+            Baseline::Fisher => all.push(("Fisher".to_owned(), Subject::Fisher)),
             Baseline::Uniform => found.push(("uniform soup".to_owned(), last(settings, models))),
             Baseline::Greedy => found.push(("greedy soup".to_owned(), greedy(settings, evaluator)?)),
             Baseline::Lawa => {
@@ -35,8 +37,9 @@ pub(super) fn all(
                 ));
             }
         }
+        all.extend(found.into_iter().map(|(name, weights)| (name, Subject::Mixture(weights))));
     }
-    Ok(found)
+    Ok(all)
 }
 
 /// The last so many checkpoints alike.

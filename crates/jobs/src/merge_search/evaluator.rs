@@ -8,7 +8,7 @@ use tributary_data::Document;
 use tributary_evaluate::{DocumentScore, EvaluateError, LikelihoodOptions, Wanted, measure};
 use tributary_model::{Decoder, Device};
 use tributary_pipeline::{JobContext, JobError};
-use tributary_search::Blend;
+use tributary_search::{Blend, fisher_average};
 
 use crate::blame::Blame;
 
@@ -36,6 +36,8 @@ pub(super) enum Subject {
     Mixture(Weights),
     /// A model of `compare`, by number.
     Other(usize),
+    /// The Fisher-weighted average of the checkpoints.
+    Fisher,
 }
 
 /// One evaluation, as it is kept.
@@ -64,6 +66,8 @@ pub(super) struct Evaluator<'a> {
     /// Searched and reporting.
     documents: [Vec<Document>; 2],
     options: LikelihoodOptions,
+    /// Documents for gradients.
+    calibration: Vec<Vec<u32>>,
     context: &'a JobContext,
     trials: Vec<Trial>,
     evaluating: f64,
@@ -76,6 +80,7 @@ impl<'a> Evaluator<'a> {
         blend: &'a Blend,
         documents: [Vec<Document>; 2],
         options: LikelihoodOptions,
+        calibration: Vec<Vec<u32>>,
         context: &'a JobContext,
     ) -> Result<Self, JobError> {
         let kept = match context.checkpoints.get(LOG) {
@@ -92,6 +97,7 @@ impl<'a> Evaluator<'a> {
             blend,
             documents,
             options,
+            calibration,
             context,
             trials,
             evaluating: 0.0,
@@ -142,6 +148,7 @@ impl<'a> Evaluator<'a> {
     fn model(&mut self, subject: &Subject) -> Result<Decoder, JobError> {
         let weights = match subject {
             Subject::Mixture(weights) => weights,
+            Subject::Fisher => return self.fisher(),
             Subject::Other(number) => {
                 let input = self.context.input(&format!("compare.{number}"))?;
                 let device: Device = self.context.device.parse().blame("choosing the device")?;
@@ -152,6 +159,18 @@ impl<'a> Evaluator<'a> {
         let decoder = self.blend.make(weights).blame("combining the checkpoints")?;
         self.combining += start.elapsed().as_secs_f64();
         Ok(decoder)
+    }
+
+    fn fisher(&self) -> Result<Decoder, JobError> {
+        let models = self.blend.models();
+        let all = (models.len() * self.calibration.len()) as u64;
+        let progress = &self.context.progress;
+        progress.begin("taking gradients", Some(all), "documents");
+        let average = fisher_average(&models.iter().collect::<Vec<_>>(), &self.calibration, &mut |_| {
+            progress.advance(1);
+            !self.context.cancellation.is_cancelled()
+        });
+        average.blame("averaging by Fisher information")
     }
 
     fn evaluate(&mut self, subject: &Subject, half: Half) -> Result<Trial, JobError> {

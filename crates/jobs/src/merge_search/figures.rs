@@ -188,6 +188,7 @@ impl Subject {
     fn describe(&self) -> String {
         match self {
             Subject::Mixture(weights) => described(weights),
+            Subject::Fisher => "each parameter its own".to_owned(),
             Subject::Other(_) => String::new(),
         }
     }

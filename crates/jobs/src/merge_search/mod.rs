@@ -78,6 +78,7 @@ impl TypedJob for MergeSearch {
             InputDeclaration::new(format!("compare.{at}"), &[MODEL_KIND, STATE_KIND], model).named()
         }));
         inputs.extend(data_set::declare("data", &settings.data));
+        inputs.extend(data_set::declare("calibration", &settings.calibration));
         inputs
     }
 
@@ -91,6 +92,9 @@ impl TypedJob for MergeSearch {
     fn check(&self, settings: &MergeSearchSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
         let mut problems = settings.problems();
         problems.extend(data_set::check("data", &settings.data, plan));
+        if !settings.calibration.is_empty() {
+            problems.extend(data_set::check("calibration", &settings.calibration, plan));
+        }
         if let Err(error) = plan.machine.device.parse::<Device>() {
             problems.push(Problem::new("", error.to_string()));
         }
@@ -202,7 +206,8 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         context: (settings.context as usize).min(blend.config().max_positions),
         batch_tokens: settings.batch_tokens as usize,
     };
-    let mut evaluator = Evaluator::new(&blend, documents, options, context)?;
+    let calibration = calibration(settings, context, inputs[newest], options.context)?;
+    let mut evaluator = Evaluator::new(&blend, documents, options, calibration, context)?;
 
     let mut search = Search::new(settings.space(), settings.search_options(context.seed));
     let mut proposals = Vec::new();
@@ -218,13 +223,10 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         .ok_or_else(|| JobError::bug("nothing was evaluated"))?;
     let found = settings.weights(&proposals[best].point);
 
-    let mut mixtures = vec![("newest checkpoint".to_owned(), settings.only(newest))];
-    mixtures.extend(baselines::all(settings, context.seed, &mut evaluator)?);
-    mixtures.push((FOUND.to_owned(), found.clone()));
-    let mixtures = mixtures
-        .into_iter()
-        .map(|(name, weights)| (name, Subject::Mixture(weights)));
-    let mut subjects: Vec<(String, Subject)> = mixtures.collect();
+    let newest = Subject::Mixture(settings.only(newest));
+    let mut subjects = vec![("newest checkpoint".to_owned(), newest)];
+    subjects.extend(baselines::all(settings, context.seed, &mut evaluator)?);
+    subjects.push((FOUND.to_owned(), Subject::Mixture(found.clone())));
     for at in 0..settings.compare.len() {
         let label = context.input(&format!("compare.{at}"))?.label.clone();
         subjects.push((label, Subject::Other(at)));
@@ -326,6 +328,34 @@ fn documents(
         return Err(JobError::bad_input(message));
     }
     Ok([search, report])
+}
+
+/// Documents to take gradients on, cut to a window.
+fn calibration(
+    settings: &MergeSearchSettings,
+    context: &JobContext,
+    newest: &ResolvedInput,
+    window: usize,
+) -> Result<Vec<Vec<u32>>, JobError> {
+    if settings.calibration.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tokenizer = Tokenizer::load(&newest.folder()?).blame("loading the tokenizer")?;
+    let how = TokenizeOptions {
+        add_eos: tokenizer.eos().is_some(),
+        ..TokenizeOptions::default()
+    };
+    let documents = data_set::all_documents("calibration", &settings.calibration, context, &tokenizer, &how)?;
+    let cut = |document: Document| {
+        let mut tokens = document.tokens;
+        tokens.truncate(window);
+        tokens
+    };
+    Ok(documents
+        .into_iter()
+        .map(cut)
+        .filter(|tokens| tokens.len() > 1)
+        .collect())
 }
 
 /// The merge that writes a mixture: `linear`, every group of layers a slice, which is how [`Blend`] groups them too.

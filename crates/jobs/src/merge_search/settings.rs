@@ -36,6 +36,9 @@ pub struct MergeSearchSettings {
     /// What the result is compared with.
     #[serde(default = "default_baselines")]
     pub baselines: Vec<Baseline>,
+    /// Text for the baseline `fisher`: every token of it counts.
+    #[serde(default)]
+    pub calibration: Vec<DataSet>,
     /// Other models to compare the result with, for instance one whose learning rate was decayed.
     #[serde(default)]
     pub compare: Vec<InputRef>,
@@ -86,6 +89,8 @@ pub enum Baseline {
     Lawa,
     /// By the squared distances from the oldest checkpoint (MetaGPT).
     Metagpt,
+    /// Every parameter by how much each checkpoint's likelihood hangs on it, on `calibration` (Fisher-weighted averaging).
+    Fisher,
     /// A grid of as many evaluations as the search has.
     Grid,
     /// As many random mixtures.
@@ -175,6 +180,19 @@ impl MergeSearchSettings {
             "report_share",
             "must lie between 0 and 1",
             "0.5 gives each half of the text",
+        );
+        let wants = self.baselines.contains(&Baseline::Fisher);
+        check(
+            wants && self.calibration.is_empty(),
+            "calibration",
+            "the baseline `fisher` takes gradients on a text, and there is none",
+            "name some: `calibration: [{source: …, limit: 32}]`",
+        );
+        check(
+            !wants && !self.calibration.is_empty(),
+            "calibration",
+            "no baseline reads it",
+            "add `fisher` to `baselines`, or leave it out",
         );
         check(
             self.context < 2,

@@ -43,7 +43,8 @@ const FOUR: &str = "
       data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
       evaluations: 9
       groups: 2
-      baselines: [uniform, greedy, lawa, metagpt, grid, random]
+      baselines: [uniform, greedy, lawa, metagpt, fisher, grid, random]
+      calibration: [{source: '${corpus.facts}', split: train, held_out: 500, limit: 4}]
       context: 32
   - id: scores
     job: evaluate
@@ -129,6 +130,7 @@ fn what_is_published_is_what_was_evaluated() {
         "LAWA, last 2",
         "LAWA, last 3",
         "MetaGPT",
+        "Fisher",
         "grid",
         "random",
     ] {
