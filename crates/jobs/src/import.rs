@@ -213,7 +213,7 @@ fn check_directory(
         .get("model_type")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if family == Family::Llama.model_type() {
+    if Family::ALL.iter().any(|known| known.model_type() == family) {
         let config = load_config(directory)?;
         check_tensors(&config, checkpoint, &source.display().to_string())?;
         // A model may come without one; but not with a broken one.

@@ -1,7 +1,7 @@
 //! What a Hugging Face `config.json` says of a decoder.
 //!
-//! [`Family`] is the joint at which Mistral, Qwen2, Qwen3 and Baichuan2 join: a family names its
-//! architecture string and how its layers differ; today Llama is the one with code behind it.
+//! [`Family`] is the joint at which models differ: a family names its architecture string and how its layers differ from
+//! Llama's.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -16,16 +16,25 @@ const MAX_LAYERS: usize = 4096;
 pub enum Family {
     /// `LlamaForCausalLM`.
     Llama,
+    /// `MistralForCausalLM`: a token may see no more than a window of those before it.
+    Mistral,
+    /// `Qwen2ForCausalLM`: queries, keys and values have biases.
+    Qwen2,
+    /// `Qwen3ForCausalLM`: every head's queries and keys are normalised before they are rotated.
+    Qwen3,
 }
 
 impl Family {
     /// The families with code behind them.
-    pub const ALL: [Self; 1] = [Self::Llama];
+    pub const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
 
     /// `model_type` of `config.json`.
     pub fn model_type(self) -> &'static str {
         match self {
             Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
         }
     }
 
@@ -33,7 +42,20 @@ impl Family {
     pub fn architecture(self) -> &'static str {
         match self {
             Self::Llama => "LlamaForCausalLM",
+            Self::Mistral => "MistralForCausalLM",
+            Self::Qwen2 => "Qwen2ForCausalLM",
+            Self::Qwen3 => "Qwen3ForCausalLM",
         }
+    }
+
+    /// Do queries, keys and values have biases?
+    pub fn has_biases(self) -> bool {
+        self == Self::Qwen2
+    }
+
+    /// Are the queries and keys of each head normalised?
+    pub fn has_head_norms(self) -> bool {
+        self == Self::Qwen3
     }
 }
 
@@ -107,6 +129,8 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Rotary scaling.
     pub rope_scaling: RopeScaling,
+    /// Tokens that a token may see, itself among them; none: all before it.
+    pub sliding_window: Option<usize>,
     /// Whether the head is the embedding.
     pub tied_head: bool,
     /// First token of a text.
@@ -159,6 +183,7 @@ impl ModelConfig {
             norm_epsilon: 1e-5,
             rope_theta: sizes.rope_theta,
             rope_scaling: RopeScaling::Default,
+            sliding_window: None,
             tied_head: sizes.tied_head,
             bos: sizes.bos,
             eos: sizes.eos.into_iter().collect(),
@@ -201,6 +226,15 @@ impl ModelConfig {
                 return Err(fault(format!("{key} {value} has no code; accepted: {accepted}")));
             }
         }
+        let sliding_window = match family {
+            Family::Llama => None,
+            Family::Mistral => keys.optional_size("sliding_window")?,
+            // Off in every published model; on, it holds for some layers and not for others.
+            Family::Qwen2 | Family::Qwen3 => match raw.get("use_sliding_window").and_then(Value::as_bool) {
+                Some(true) => return Err(fault("use_sliding_window true has no code; accepted: false".to_owned())),
+                _ => None,
+            },
+        };
         let (hidden_size, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
         let max_positions = keys.size("max_position_embeddings")?;
         let kv_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(heads);
@@ -240,6 +274,7 @@ impl ModelConfig {
                 None => RopeScaling::Default,
                 Some(scaling) => parse_scaling(scaling, max_positions).map_err(fault)?,
             },
+            sliding_window,
             tied_head: raw
                 .get("tie_word_embeddings")
                 .and_then(Value::as_bool)
@@ -256,7 +291,16 @@ impl ModelConfig {
     /// Parameters, a tied head counted once.
     pub fn parameters(&self) -> usize {
         let attention = self.hidden_size * self.head_dim * (2 * self.heads + 2 * self.kv_heads);
-        let layer = attention + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size;
+        let biases = match self.family.has_biases() {
+            true => self.head_dim * (self.heads + 2 * self.kv_heads),
+            false => 0,
+        };
+        let head_norms = if self.family.has_head_norms() { 2 * self.head_dim } else { 0 };
+        let layer = attention
+            + biases
+            + head_norms
+            + 3 * self.hidden_size * self.intermediate_size
+            + 2 * self.hidden_size;
         let tables = if self.tied_head { 1 } else { 2 };
         self.layers * layer + tables * self.vocab_size * self.hidden_size + self.hidden_size
     }

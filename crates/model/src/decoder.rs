@@ -274,9 +274,22 @@ impl Decoder {
     ) -> (Tensor<2>, Tensor<2>) {
         let epsilon = self.config.norm_epsilon;
         let x = kernel::rms_norm(hidden.clone(), layer.input_norm.clone(), epsilon);
-        let q = kernel::linear(x.clone(), layer.q.clone());
-        let k = kernel::linear(x.clone(), layer.k.clone());
-        let v = kernel::linear(x, layer.v.clone());
+        let mut q = kernel::linear(x.clone(), layer.q.clone());
+        let mut k = kernel::linear(x.clone(), layer.k.clone());
+        let mut v = kernel::linear(x, layer.v.clone());
+        if let Some([of_q, of_k, of_v]) = &layer.biases {
+            let add = |x: Tensor<2>, bias: &Tensor<1>| x + bias.clone().unsqueeze();
+            (q, k, v) = (add(q, of_q), add(k, of_k), add(v, of_v));
+        }
+        if let Some([of_q, of_k]) = &layer.head_norms {
+            // A head is a row.
+            let normalise = |x: Tensor<2>, weight: &Tensor<1>| {
+                let dims = x.dims();
+                let heads = x.reshape([-1, self.config.head_dim as i64]);
+                kernel::rms_norm(heads, weight.clone(), epsilon).reshape(dims)
+            };
+            (q, k) = (normalise(q, of_q), normalise(k, of_k));
+        }
         let hidden = hidden + kernel::linear(attention(q, k, v), layer.o.clone());
         let x = kernel::rms_norm(hidden.clone(), layer.post_attention_norm.clone(), epsilon);
         let gate = kernel::linear(x.clone(), layer.gate.clone());
@@ -293,6 +306,14 @@ impl Decoder {
         positions: Vec<u32>,
     ) -> Geometry {
         let longest = positions.iter().copied().max().unwrap_or(0) as usize + 1;
+        // Queries are the last of a row's keys.
+        let first = match self.config.sliding_window {
+            None => first,
+            Some(window) => {
+                let seen = |(at, first): (usize, u32)| first.max((keys - len + at % len + 1).saturating_sub(window) as u32);
+                first.into_iter().enumerate().map(seen).collect()
+            }
+        };
         Geometry {
             rows,
             len,

@@ -17,6 +17,10 @@ pub struct LayerWeights {
     pub q: Tensor<2>,
     pub k: Tensor<2>,
     pub v: Tensor<2>,
+    /// Of queries, keys and values, in families that have biases.
+    pub biases: Option<[Tensor<1>; 3]>,
+    /// Weights of the normalisation of each head's queries and keys, in families that have it.
+    pub head_norms: Option<[Tensor<1>; 2]>,
     pub o: Tensor<2>,
     pub post_attention_norm: Tensor<1>,
     pub gate: Tensor<2>,
@@ -73,6 +77,16 @@ pub fn specs(config: &ModelConfig) -> Vec<ParameterSpec> {
         add(name("self_attn.q_proj"), &[q, width]);
         add(name("self_attn.k_proj"), &[kv, width]);
         add(name("self_attn.v_proj"), &[kv, width]);
+        if config.family.has_biases() {
+            for (part, size) in [("q", q), ("k", kv), ("v", kv)] {
+                add(format!("model.layers.{layer}.self_attn.{part}_proj.bias"), &[size]);
+            }
+        }
+        if config.family.has_head_norms() {
+            for part in ["q", "k"] {
+                add(name(&format!("self_attn.{part}_norm")), &[config.head_dim]);
+            }
+        }
         add(name("self_attn.o_proj"), &[width, q]);
         add(name("post_attention_layernorm"), &[width]);
         add(name("mlp.gate_proj"), &[inner, width]);
@@ -116,6 +130,14 @@ impl Weights {
                 q: matrix(next()?),
                 k: matrix(next()?),
                 v: matrix(next()?),
+                biases: match config.family.has_biases() {
+                    true => Some([vector(next()?), vector(next()?), vector(next()?)]),
+                    false => None,
+                },
+                head_norms: match config.family.has_head_norms() {
+                    true => Some([vector(next()?), vector(next()?)]),
+                    false => None,
+                },
                 o: matrix(next()?),
                 post_attention_norm: vector(next()?),
                 gate: matrix(next()?),
@@ -170,6 +192,12 @@ impl Weights {
             visitor(Parameter::Matrix(&mut layer.q));
             visitor(Parameter::Matrix(&mut layer.k));
             visitor(Parameter::Matrix(&mut layer.v));
+            for bias in layer.biases.iter_mut().flatten() {
+                visitor(Parameter::Vector(bias));
+            }
+            for norm in layer.head_norms.iter_mut().flatten() {
+                visitor(Parameter::Vector(norm));
+            }
             visitor(Parameter::Matrix(&mut layer.o));
             visitor(Parameter::Vector(&mut layer.post_attention_norm));
             visitor(Parameter::Matrix(&mut layer.gate));
@@ -183,14 +211,15 @@ impl Weights {
     }
 }
 
-/// Initial values of a parameter as GPT-2 and Llama draw them: norms 1, matrices normal with standard
+/// Initial values of a parameter as GPT-2 and Llama draw them: norms 1, biases 0, matrices normal with standard
 /// deviation 0.02, the projections back into the residual stream divided by √(2·layers).
 ///
 /// Drawn by a counter-based generator from (seed, name, element), so nothing depends on order.
 pub fn initial_values(config: &ModelConfig, spec: &ParameterSpec, seed: u64) -> Vec<f32> {
     let count: usize = spec.shape.iter().product();
     if spec.shape.len() == 1 {
-        return vec![1.0; count];
+        let value = if spec.name.ends_with(".bias") { 0.0 } else { 1.0 };
+        return vec![value; count];
     }
     let residual = spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
     let deviation = 0.02

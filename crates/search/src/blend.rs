@@ -136,6 +136,7 @@ fn unlike(a: &ModelConfig, b: &ModelConfig) -> Option<String> {
     let differs = [
         ("family", a.family != b.family),
         ("number of heads", a.heads != b.heads || a.kv_heads != b.kv_heads),
+        ("sliding window", a.sliding_window != b.sliding_window),
         ("rotary base", a.rope_theta != b.rope_theta),
         ("rotary scaling", a.rope_scaling != b.rope_scaling),
         ("normalisation epsilon", a.norm_epsilon != b.norm_epsilon),

@@ -11,6 +11,7 @@ mod artifacts;
 mod calibration;
 mod choices;
 mod examples;
+mod families;
 mod program;
 mod python;
 mod smollm2;
