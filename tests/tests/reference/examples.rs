@@ -37,11 +37,13 @@ fn the_search_example_runs() {
 
 #[test]
 fn the_pruning_example_runs() {
-    let Some(model) = shared("models/stories260K/stories260K.bin") else {
+    let Some(model) = shared("models/stories260K") else {
         return;
     };
+    let file = |name: &str| model.join(name).display().to_string();
     let replaced = [
-        format!("variables.gguf={}", model.display()),
+        format!("variables.gguf={}", file("stories260K.bin")),
+        format!("steps.base.with.tokenizer={}", file("tok512.bin")),
         "variables.up_to=2".to_owned(),
         "steps.corpora.with.stories=300".to_owned(),
         "steps.corpora.with.facts=40".to_owned(),
