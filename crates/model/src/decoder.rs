@@ -255,7 +255,7 @@ impl Decoder {
     }
 
     /// One layer: `h += attention(norm(h))`, then `h += feed_forward(norm(h))`.
-    fn layer(
+    pub(crate) fn layer(
         &self,
         layer: &LayerWeights,
         hidden: Tensor<2>,
@@ -297,7 +297,7 @@ impl Decoder {
         (hidden, kernel::swiglu(gate, up))
     }
 
-    fn geometry(
+    pub(crate) fn geometry(
         &self,
         rows: usize,
         len: usize,

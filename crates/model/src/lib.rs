@@ -16,6 +16,7 @@ mod load;
 mod rotary;
 mod sample;
 mod save;
+mod tree;
 mod weights;
 
 pub use batch::TokenBatch;
@@ -30,4 +31,5 @@ pub use load::{check_tensors, load_config};
 pub use rotary::Rotary;
 pub use sample::SamplingOptions;
 pub use save::save;
+pub use tree::{Branch, Tree};
 pub use weights::{LayerWeights, Parameter, ParameterSpec, Weights, initial_values, specs};

@@ -2,16 +2,16 @@
 //!
 //! As in lm-evaluation-harness: blanks at the end of the context count as the beginning of the choice; context and choice are
 //! tokenised together, and the choice's tokens are what goes beyond the context's own. `acc` takes the largest Σ log p, `acc_norm` the
-//! largest Σ log p per letter (Unicode scalar values) of the choice; of equals the first.
+//! largest Σ log p per letter (Unicode scalar values) of the choice; of equals the first. What the choices of a question have in
+//! common is read once ([`Tree`]).
 
 use serde::{Deserialize, Serialize};
-use tributary_data::{Document, Tokenizer};
-use tributary_model::Decoder;
+use tributary_data::Tokenizer;
+use tributary_model::{Branch, Decoder, Tree};
 
 use super::file::Question;
-use crate::error::Result;
+use crate::error::{EvaluateError, Result};
 use crate::likelihood::LikelihoodOptions;
-use crate::measure::{Wanted, measure};
 
 /// What a model made of one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub struct ChoiceScores {
 /// Asks a model every question. `progress` hears of tokens read and all tokens, and says whether to go on.
 ///
 /// # Errors
-/// As [`measure`]; what the tokenizer gives.
+/// [`EvaluateError::NotFinite`], [`EvaluateError::Cancelled`]; what the model and the tokenizer give.
 pub fn choose(
     decoder: &Decoder,
     tokenizer: &Tokenizer,
@@ -56,24 +56,36 @@ pub fn choose(
     options: &LikelihoodOptions,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Vec<ChoiceRecord>> {
-    let mut documents = Vec::new();
-    for question in questions {
-        for choice in &question.choices {
-            documents.push(document(tokenizer, question, choice, options.context)?);
+    let trees = questions
+        .iter()
+        .map(|question| tree(tokenizer, question, options.context))
+        .collect::<Result<Vec<Tree>>>()?;
+    let all: usize = trees.iter().map(Tree::tokens).sum();
+    let (mut scores, mut done) = (Vec::with_capacity(trees.len()), 0);
+    let mut rest = trees.as_slice();
+    while !rest.is_empty() {
+        // As many as fit, at least one.
+        let mut tokens = 0;
+        let fit = rest.iter().take_while(|tree| {
+            tokens += tree.tokens();
+            tokens <= options.batch_tokens
+        });
+        let (batch, after) = rest.split_at(fit.count().max(1));
+        scores.extend(decoder.tree_nll(batch)?);
+        done += batch.iter().map(Tree::tokens).sum::<usize>();
+        rest = after;
+        if !progress(done as u64, all as u64) {
+            return Err(EvaluateError::Cancelled);
         }
     }
-    // One of a question's choices may have no token of its own.
-    let scores = match documents.iter().any(|document| document.loss.contains(&true)) {
-        true => {
-            measure(decoder, &documents, options, &Wanted::default(), progress)?
-                .scored
-                .documents
-        }
-        false => Vec::new(),
-    };
-    let mut scores = scores.into_iter().map(|score| -score.nll);
+    let mut scores = scores.into_iter();
     let record = |question: &Question| {
-        let log_likelihoods: Vec<f64> = scores.by_ref().take(question.choices.len()).collect();
+        let sums = scores.next().unwrap_or_default();
+        if sums.iter().any(|sum| !sum.is_finite()) {
+            let (document, token) = (format!("of row {}", question.row + 1), 0);
+            return Err(EvaluateError::NotFinite { document, token });
+        }
+        let log_likelihoods: Vec<f64> = sums.into_iter().map(|sum| -sum).collect();
         let letters: Vec<usize> = question
             .choices
             .iter()
@@ -84,16 +96,16 @@ pub fn choose(
             .zip(&letters)
             .map(|(sum, letters)| sum / *letters as f64)
             .collect();
-        ChoiceRecord {
+        Ok(ChoiceRecord {
             row: question.row,
             gold: question.gold,
             acc: largest(&log_likelihoods) == Some(question.gold),
             acc_norm: largest(&by_letter) == Some(question.gold),
             log_likelihoods,
             letters,
-        }
+        })
     };
-    Ok(questions.iter().map(record).collect())
+    questions.iter().map(record).collect()
 }
 
 /// Number of the largest, the first of equals.
@@ -107,12 +119,42 @@ fn largest(values: &[f64]) -> Option<usize> {
     largest
 }
 
-/// Context and choice as one document, of which the choice's tokens are scored; at most `context` tokens, the last ones.
-fn document(tokenizer: &Tokenizer, question: &Question, choice: &str, context: usize) -> Result<Document> {
+/// The texts of a question, context and choice, with what they share up to the first choice's token apart.
+fn tree(tokenizer: &Tokenizer, question: &Question, context: usize) -> Result<Tree> {
+    let texts = question
+        .choices
+        .iter()
+        .map(|choice| text(tokenizer, question, choice, context))
+        .collect::<Result<Vec<_>>>()?;
+    let Some((first, others)) = texts.split_first() else {
+        return Ok(Tree::default());
+    };
+    let common = |(tokens, _): &(Vec<u32>, usize)| tokens.iter().zip(&first.0).take_while(|(a, b)| a == b).count();
+    let common = others.iter().map(common).min().unwrap_or(first.0.len());
+    // Each branch predicts its first token from the last one before it.
+    let scored = texts.iter().map(|(_, scored)| *scored).min().unwrap_or(0);
+    let trunk = common.min(scored).saturating_sub(1);
+    let branch = |(tokens, scored): &(Vec<u32>, usize)| {
+        let target = |at: usize| match tokens.get(at + 1) {
+            Some(next) if at + 1 >= *scored => i64::from(*next),
+            _ => -1,
+        };
+        Branch {
+            targets: (trunk..tokens.len()).map(target).collect(),
+            tokens: tokens[trunk..].to_vec(),
+        }
+    };
+    Ok(Tree {
+        trunk: first.0[..trunk].to_vec(),
+        branches: texts.iter().map(branch).collect(),
+    })
+}
+
+/// Context and choice as tokens, and where the choice's begin; at most `context` tokens, the last ones.
+fn text(tokenizer: &Tokenizer, question: &Question, choice: &str, context: usize) -> Result<(Vec<u32>, usize)> {
     let before = question.context.trim_end();
     let blanks = &question.context[before.len()..];
     let continuation = format!("{blanks}{}{choice}", question.delimiter);
-    let plain = |text: &str| tokenizer.encode(text);
     let (mut tokens, mut first) = match before.is_empty() {
         // Something must stand before the first token.
         true => {
@@ -122,20 +164,15 @@ fn document(tokenizer: &Tokenizer, question: &Question, choice: &str, context: u
             (tokens, 1)
         }
         false => {
-            let whole = plain(&format!("{before}{continuation}"))?;
-            let first = plain(before)?.len().min(whole.len());
+            let whole = tokenizer.encode(&format!("{before}{continuation}"))?;
+            let first = tokenizer.encode(before)?.len().min(whole.len());
             (whole, first)
         }
     };
     let over = tokens.len().saturating_sub(context);
     tokens.drain(..over);
     first = first.saturating_sub(over);
-    Ok(Document {
-        loss: (0..tokens.len()).map(|at| at >= first).collect(),
-        tokens,
-        id: question.row.to_string(),
-        part: 0,
-    })
+    Ok((tokens, first))
 }
 
 /// The shares; none without a question.
