@@ -79,7 +79,7 @@ def answer(command):
 def ours(arguments, path, metrics):
     command = [arguments.ours, "evaluate", arguments.model, "--data", path, "--context", str(arguments.context), "--json"]
     seconds, said = answer([*command, "--metrics", metrics])
-    scores = said["nll"] if isinstance(said.get("nll"), dict) else said
+    scores = said["results"][0]["nll"]
     return seconds, scores["nll"] * scores["tokens"], scores["tokens"]
 
 

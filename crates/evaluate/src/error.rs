@@ -31,6 +31,16 @@ pub enum EvaluateError {
         /// The token's position in it.
         token: usize,
     },
+    /// A choice that cannot be scored.
+    #[error(
+        "row {row}: the choice {choice:?} has no token of its own after the question: it cannot be told from the others"
+    )]
+    NoChoice {
+        /// Number of the row, from 1.
+        row: usize,
+        /// The choice.
+        choice: String,
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -228,10 +228,16 @@ impl ModelConfig {
         }
         let sliding_window = match family {
             Family::Llama => None,
+            // Only where the key says null is there no window.
+            Family::Mistral if !raw.contains_key("sliding_window") => Some(4096),
             Family::Mistral => keys.optional_size("sliding_window")?,
             // Off in every published model; on, it holds for some layers and not for others.
             Family::Qwen2 | Family::Qwen3 => match raw.get("use_sliding_window").and_then(Value::as_bool) {
-                Some(true) => return Err(fault("use_sliding_window true has no code; accepted: false".to_owned())),
+                Some(true) => {
+                    return Err(fault(
+                        "use_sliding_window true has no code; accepted: false".to_owned(),
+                    ));
+                }
                 _ => None,
             },
         };
@@ -295,7 +301,11 @@ impl ModelConfig {
             true => self.head_dim * (self.heads + 2 * self.kv_heads),
             false => 0,
         };
-        let head_norms = if self.family.has_head_norms() { 2 * self.head_dim } else { 0 };
+        let head_norms = if self.family.has_head_norms() {
+            2 * self.head_dim
+        } else {
+            0
+        };
         let layer = attention
             + biases
             + head_norms

@@ -310,7 +310,9 @@ impl Decoder {
         let first = match self.config.sliding_window {
             None => first,
             Some(window) => {
-                let seen = |(at, first): (usize, u32)| first.max((keys - len + at % len + 1).saturating_sub(window) as u32);
+                let seen = |(at, first): (usize, u32)| {
+                    first.max((keys - len + at % len + 1).saturating_sub(window) as u32)
+                };
                 first.into_iter().enumerate().map(seen).collect()
             }
         };

@@ -34,7 +34,12 @@ pub struct Branch {
 impl Tree {
     /// Tokens that are computed.
     pub fn tokens(&self) -> usize {
-        self.trunk.len() + self.branches.iter().map(|branch| branch.tokens.len()).sum::<usize>()
+        self.trunk.len()
+            + self
+                .branches
+                .iter()
+                .map(|branch| branch.tokens.len())
+                .sum::<usize>()
     }
 }
 
@@ -75,7 +80,10 @@ impl Decoder {
             }
         }
         let size = self.config().vocab_size as i64;
-        let ids = tokens.iter().map(|token| i64::from(*token)).chain(targets.iter().copied());
+        let ids = tokens
+            .iter()
+            .map(|token| i64::from(*token))
+            .chain(targets.iter().copied());
         if let Some(outside) = ids.into_iter().find(|id| *id >= size) {
             return Err(ModelError::Input(format!(
                 "token {outside} is outside the model's vocabulary of {size}"
@@ -131,7 +139,10 @@ fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, row: &Geometry, stretches: &
         return attend_in_memory(q, k, v, row, stretches);
     }
     let (heads, kv_heads, d) = (row.heads, row.kv_heads, row.head_dim);
-    let (q, k) = (composed::rotated(q, heads, row), composed::rotated(k, kv_heads, row));
+    let (q, k) = (
+        composed::rotated(q, heads, row),
+        composed::rotated(k, kv_heads, row),
+    );
     let v = v.reshape([1, row.len, kv_heads, d]).swap_dims(1, 2);
     let attended = stretches.iter().map(|stretch| {
         let own = stretch.start..stretch.start + stretch.len;
@@ -140,7 +151,13 @@ fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, row: &Geometry, stretches: &
             let here = x.clone().slice([0..1, 0..kv_heads, own.clone(), 0..d]);
             match len {
                 0 => here,
-                _ => Tensor::cat(vec![x.clone().slice([0..1, 0..kv_heads, trunk..trunk + len, 0..d]), here], 2),
+                _ => Tensor::cat(
+                    vec![
+                        x.clone().slice([0..1, 0..kv_heads, trunk..trunk + len, 0..d]),
+                        here,
+                    ],
+                    2,
+                ),
             }
         };
         let q = q.clone().slice([0..1, 0..heads, own.clone(), 0..d]);
@@ -149,7 +166,13 @@ fn attend(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, row: &Geometry, stretches: &
     Tensor::cat(attended.collect(), 0)
 }
 
-fn attend_in_memory(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, row: &Geometry, stretches: &[Stretch]) -> Tensor<2> {
+fn attend_in_memory(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    row: &Geometry,
+    stretches: &[Stretch],
+) -> Tensor<2> {
     let (device, shape) = (q.device(), q.dims());
     // Reading back f32 from the CPU backend cannot fail; an empty vector would fail the kernels' checks.
     let values = |tensor: Tensor<2>| host(tensor).unwrap_or_default();
@@ -208,18 +231,29 @@ mod tests {
     }
 
     fn text(len: usize, seed: u32) -> Vec<u32> {
-        (0..len as u32).map(|at| (at * at * 7 + seed * 13 + at) % 50).collect()
+        (0..len as u32)
+            .map(|at| (at * at * 7 + seed * 13 + at) % 50)
+            .collect()
     }
 
     /// The branch's sum, reading the whole text alone.
     fn alone(decoder: &Decoder, tree: &Tree, branch: &Branch) -> f64 {
         let tokens = [tree.trunk.as_slice(), &branch.tokens].concat();
-        let targets = tree.trunk.iter().map(|_| -1).chain(branch.targets.iter().copied());
+        let targets = tree
+            .trunk
+            .iter()
+            .map(|_| -1)
+            .chain(branch.targets.iter().copied());
         let batch = TokenBatch {
             targets: targets.collect::<Vec<i64>>().into(),
             ..TokenBatch::document(&tokens)
         };
-        decoder.nll(&batch).unwrap().iter().map(|nll| f64::from(*nll)).sum()
+        decoder
+            .nll(&batch)
+            .unwrap()
+            .iter()
+            .map(|nll| f64::from(*nll))
+            .sum()
     }
 
     #[test]
@@ -232,7 +266,9 @@ mod tests {
                     .zip(branches)
                     .map(|(number, len)| {
                         let tokens = text(*len, seed + 7 + number);
-                        let targets = (0..*len as i64).map(|at| if at % 3 == 1 { -1 } else { (at * 11) % 50 }).collect();
+                        let targets = (0..*len as i64)
+                            .map(|at| if at % 3 == 1 { -1 } else { (at * 11) % 50 })
+                            .collect();
                         Branch { tokens, targets }
                     })
                     .collect(),

@@ -79,7 +79,10 @@ pub fn specs(config: &ModelConfig) -> Vec<ParameterSpec> {
         add(name("self_attn.v_proj"), &[kv, width]);
         if config.family.has_biases() {
             for (part, size) in [("q", q), ("k", kv), ("v", kv)] {
-                add(format!("model.layers.{layer}.self_attn.{part}_proj.bias"), &[size]);
+                add(
+                    format!("model.layers.{layer}.self_attn.{part}_proj.bias"),
+                    &[size],
+                );
             }
         }
         if config.family.has_head_norms() {

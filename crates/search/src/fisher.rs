@@ -22,7 +22,9 @@ pub fn fisher_average(
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Decoder> {
     let Some(first) = models.first().filter(|_| !documents.is_empty()) else {
-        return Err(SearchError::Input("Fisher information needs models and documents".to_owned()));
+        return Err(SearchError::Input(
+            "Fisher information needs models and documents".to_owned(),
+        ));
     };
     let mut sums: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
     let mut done = 0;
@@ -36,11 +38,14 @@ pub fn fisher_average(
             if sums.len() == at {
                 sums.push((vec![0.0; values.len()], vec![0.0; values.len()]));
             }
-            let floor = FLOOR * fisher.iter().map(|f| f64::from(*f)).sum::<f64>() / fisher.len().max(1) as f64;
+            let floor =
+                FLOOR * fisher.iter().map(|f| f64::from(*f)).sum::<f64>() / fisher.len().max(1) as f64;
             // Nothing at all reaches it: alike.
             let floor = floor.max(f64::MIN_POSITIVE);
             let (weighted, total) = &mut sums[at];
-            for ((weighted, total), (f, value)) in weighted.iter_mut().zip(total).zip(fisher.iter().zip(&values)) {
+            for ((weighted, total), (f, value)) in
+                weighted.iter_mut().zip(total).zip(fisher.iter().zip(&values))
+            {
                 let share = f64::from(*f) + floor;
                 *weighted += share * f64::from(*value);
                 *total += share;
@@ -55,14 +60,22 @@ pub fn fisher_average(
         first.device().compute_dtype(),
         &mut |_| {
             let (weighted, total) = sums.next().unwrap_or_default();
-            Ok(weighted.iter().zip(&total).map(|(sum, total)| (sum / total) as f32).collect())
+            Ok(weighted
+                .iter()
+                .zip(&total)
+                .map(|(sum, total)| (sum / total) as f32)
+                .collect())
         },
     )?;
     Ok(Decoder::new(config, first.device(), weights))
 }
 
 /// F of every parameter, in the order of a visit.
-fn information(model: &Decoder, documents: &[Vec<u32>], go_on: &mut dyn FnMut() -> bool) -> Result<Vec<Vec<f32>>> {
+fn information(
+    model: &Decoder,
+    documents: &[Vec<u32>],
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Vec<Vec<f32>>> {
     let mut tracked = model.frozen();
     tracked.track_gradients();
     let mut sums: Vec<Vec<f32>> = Vec::new();
@@ -72,6 +85,9 @@ fn information(model: &Decoder, documents: &[Vec<u32>], go_on: &mut dyn FnMut() 
         let gradients = tracked.loss(&batch)?.backward();
         let (mut at, mut failure) = (0, None);
         tracked.weights.visit(&mut |parameter| {
+            if failure.is_some() {
+                return;
+            }
             let found = match parameter {
                 Parameter::Vector(tensor) => tensor.grad(&gradients).map(host),
                 Parameter::Matrix(tensor) => tensor.grad(&gradients).map(host),
@@ -86,7 +102,11 @@ fn information(model: &Decoder, documents: &[Vec<u32>], go_on: &mut dyn FnMut() 
                     }
                 }
                 Some(Err(error)) => failure = Some(error),
-                None => failure = Some(tributary_model::ModelError::Input("a parameter has no gradient".to_owned())),
+                None => {
+                    failure = Some(tributary_model::ModelError::Input(
+                        "a parameter has no gradient".to_owned(),
+                    ))
+                }
             }
             at += 1;
         });
@@ -125,13 +145,16 @@ mod tests {
 
     #[test]
     fn the_average_lies_between_and_equal_models_stay() {
-        let documents: Vec<Vec<u32>> = (0..3).map(|at| (0..12).map(|token| (token * 7 + at) % 30).collect()).collect();
+        let documents: Vec<Vec<u32>> = (0..3)
+            .map(|at| (0..12).map(|token| (token * 7 + at) % 30).collect())
+            .collect();
         let (one, other) = (model(1), model(2));
         let average = fisher_average(&[&one, &other], &documents, &mut |_| true).unwrap();
         let same = fisher_average(&[&one, &one], &documents, &mut |_| true).unwrap();
         let mut uneven = 0;
         for at in 0..tributary_model::specs(one.config()).len() {
-            let [a, b, found, kept] = [&one, &other, &average, &same].map(|model| model.weights.values(at).unwrap());
+            let [a, b, found, kept] =
+                [&one, &other, &average, &same].map(|model| model.weights.values(at).unwrap());
             for (((a, b), found), kept) in a.iter().zip(&b).zip(&found).zip(&kept) {
                 assert!(*found >= a.min(*b) - 1e-6 && *found <= a.max(*b) + 1e-6);
                 assert!((kept - a).abs() <= 1e-6 * a.abs().max(1e-3));
@@ -146,6 +169,9 @@ mod tests {
         let model = model(1);
         let stopped = fisher_average(&[&model], &[vec![1, 2, 3]], &mut |_| false);
         assert!(matches!(stopped, Err(SearchError::Stopped)));
-        assert!(matches!(fisher_average(&[&model], &[], &mut |_| true), Err(SearchError::Input(_))));
+        assert!(matches!(
+            fisher_average(&[&model], &[], &mut |_| true),
+            Err(SearchError::Input(_))
+        ));
     }
 }

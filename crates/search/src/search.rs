@@ -236,6 +236,8 @@ impl Search {
                 .unwrap_or(&self.points[best]);
             let point = polish(&process, &self.space, start);
             if !self.space.is_near(&point, &self.points) {
+                // No rule nominated it.
+                self.nominees.clear();
                 return Ok(Some(self.proposal(&process, point, Reason::Final)));
             }
             if !is_last {

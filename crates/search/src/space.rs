@@ -89,6 +89,15 @@ impl Block {
         }
     }
 
+    /// As many as [`Self::grid`] gives.
+    fn grid_len(&self, levels: usize) -> usize {
+        match self {
+            Block::Interval { low, high, .. } if high > low => levels,
+            Block::Interval { .. } => 1,
+            Block::Simplex { corners } => combinations(levels + corners - 2, corners - 1),
+        }
+    }
+
     /// At most `levels` values a free coordinate, evenly spaced.
     fn grid(&self, levels: usize) -> Vec<Vec<f64>> {
         match self {
@@ -100,6 +109,19 @@ impl Block {
             Block::Simplex { corners } => lattice(*corners, levels - 1),
         }
     }
+}
+
+/// Ways to choose `some` of `all`.
+fn combinations(all: usize, some: usize) -> usize {
+    let mut count = 1usize;
+    for at in 0..some.min(all - some) {
+        // Every partial product is a number of ways itself.
+        count = match count.checked_mul(all - at) {
+            Some(product) => product / (at + 1),
+            None => return usize::MAX,
+        };
+    }
+    count
 }
 
 fn corner(corners: usize, at: usize) -> Vec<f64> {
@@ -196,8 +218,8 @@ impl Space {
             .any(|other| distance(&point, &self.scaled(other)) < SAME)
     }
 
-    /// What is looked at before anything is known: the start, then the ends or corners, then the middle; where blocks stand
-    /// side by side, random points.
+    /// What is looked at before anything is known: the start, then the ends and the middle of an interval, the middle and the
+    /// corners of a simplex; where blocks stand side by side, the middle and random points. At most two thirds of `most`.
     pub(crate) fn initial(&self, most: usize, chance: &mut Chance) -> Vec<Vec<f64>> {
         let mut points = vec![self.start()];
         match self.blocks.as_slice() {
@@ -210,7 +232,7 @@ impl Space {
             }
             blocks => {
                 points.push(blocks.iter().flat_map(Block::middle).collect());
-                for _ in 0..self.freedom() {
+                for _ in 0..self.freedom().min(most / 2) {
                     points.push(blocks.iter().flat_map(|block| block.random(chance)).collect());
                 }
             }
@@ -221,7 +243,8 @@ impl Space {
                 initial.push(point);
             }
         }
-        initial.truncate(most);
+        // Something is to be left for what was learned.
+        initial.truncate((2 * most / 3).max(3).min(most));
         initial
     }
 
@@ -230,6 +253,17 @@ impl Space {
             .iter()
             .flat_map(|block| block.random(chance))
             .collect()
+    }
+
+    /// Points of the grid of so many levels; as many as fit a number.
+    fn grid_len(&self, levels: usize) -> usize {
+        let lens = self.blocks.iter().map(|block| block.grid_len(levels));
+        lens.fold(1, usize::saturating_mul)
+    }
+
+    /// Has a grid of at most `most` points more than the start?
+    pub fn has_grid(&self, most: usize) -> bool {
+        self.grid_len(2) <= most
     }
 
     /// The finest grid of at most `most` points.
@@ -246,15 +280,13 @@ impl Space {
                         .collect()
                 })
         };
-        let mut found = vec![self.start()];
-        for levels in 2..=most {
-            let finer = grid(levels);
-            if finer.len() > most || finer.len() <= found.len() {
-                break;
-            }
-            found = finer;
+        let finest = (2..=most)
+            .take_while(|levels| self.grid_len(*levels) <= most)
+            .last();
+        match finest {
+            Some(levels) => grid(levels),
+            None => vec![self.start()],
         }
-        found
     }
 
     /// Points that may be next.
@@ -323,6 +355,16 @@ mod tests {
             blocks: [pair().blocks, four().blocks].concat(),
         };
         assert_eq!(both.grid(40).len(), 3 * 10);
+        // Far too many blocks for any grid: nothing is built to find that out.
+        let many = Space {
+            blocks: vec![pair().blocks.remove(0); 60],
+        };
+        assert_eq!(many.grid(500), [many.start()]);
+        assert!(!many.has_grid(500) && both.has_grid(8));
+        assert_eq!(
+            [combinations(5, 2), combinations(28, 3), combinations(300, 200)],
+            [10, 3276, usize::MAX]
+        );
     }
 
     proptest! {

@@ -8,7 +8,12 @@ fn run(name: &str, replaced: &[String]) {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = package().join("../pipelines").join(name);
     let store = folder.path().join("store");
-    let mut arguments = vec!["run", pipeline.to_str().unwrap(), "--store", store.to_str().unwrap()];
+    let mut arguments = vec![
+        "run",
+        pipeline.to_str().unwrap(),
+        "--store",
+        store.to_str().unwrap(),
+    ];
     for setting in replaced {
         arguments.extend(["--set", setting]);
     }

@@ -23,7 +23,10 @@ fn every_family_computes_what_transformers_does() {
         let decoder = Decoder::load(&LocalDirectory::new(&place), Device::Cpu).unwrap();
         let tokens: Vec<u32> = serde_json::from_value(answer["tokens"].clone()).unwrap();
         let theirs: Vec<Vec<f32>> = serde_json::from_value(answer["logits"].clone()).unwrap();
-        let largest = theirs.iter().flatten().fold(0.0f32, |largest, logit| largest.max(logit.abs()));
+        let largest = theirs
+            .iter()
+            .flatten()
+            .fold(0.0f32, |largest, logit| largest.max(logit.abs()));
         let ours = decoder.logits(&TokenBatch::document(&tokens)).unwrap();
         let mut cache = KeyValueCache::new(decoder.config(), Device::Cpu);
         // Three tokens at once, then one by one.

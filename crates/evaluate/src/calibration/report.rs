@@ -49,7 +49,10 @@ impl Calibration {
     /// and class-wise ECE, which takes every token's sums. None without a part, or if parts differ in bins or vocabulary.
     pub fn merged(parts: &[Calibration]) -> Option<Calibration> {
         let (first, rest) = parts.split_first()?;
-        if rest.iter().any(|part| (part.bins, part.classes) != (first.bins, first.classes)) {
+        if rest
+            .iter()
+            .any(|part| (part.bins, part.classes) != (first.bins, first.classes))
+        {
             return None;
         }
         let mut all = Calibration {

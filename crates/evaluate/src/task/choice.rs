@@ -129,7 +129,8 @@ fn tree(tokenizer: &Tokenizer, question: &Question, context: usize) -> Result<Tr
     let Some((first, others)) = texts.split_first() else {
         return Ok(Tree::default());
     };
-    let common = |(tokens, _): &(Vec<u32>, usize)| tokens.iter().zip(&first.0).take_while(|(a, b)| a == b).count();
+    let common =
+        |(tokens, _): &(Vec<u32>, usize)| tokens.iter().zip(&first.0).take_while(|(a, b)| a == b).count();
     let common = others.iter().map(common).min().unwrap_or(first.0.len());
     // Each branch predicts its first token from the last one before it.
     let scored = texts.iter().map(|(_, scored)| *scored).min().unwrap_or(0);
@@ -150,8 +151,24 @@ fn tree(tokenizer: &Tokenizer, question: &Question, context: usize) -> Result<Tr
     })
 }
 
+/// Refuses a choice that has no token or no letter: no likelihood can tell it from the others.
+fn check(question: &Question, choice: &str, tokens: usize) -> Result<()> {
+    match tokens == 0 || choice.is_empty() {
+        true => Err(EvaluateError::NoChoice {
+            row: question.row + 1,
+            choice: choice.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// Context and choice as tokens, and where the choice's begin; at most `context` tokens, the last ones.
-fn text(tokenizer: &Tokenizer, question: &Question, choice: &str, context: usize) -> Result<(Vec<u32>, usize)> {
+fn text(
+    tokenizer: &Tokenizer,
+    question: &Question,
+    choice: &str,
+    context: usize,
+) -> Result<(Vec<u32>, usize)> {
     let before = question.context.trim_end();
     let blanks = &question.context[before.len()..];
     let continuation = format!("{blanks}{}{choice}", question.delimiter);
@@ -169,6 +186,7 @@ fn text(tokenizer: &Tokenizer, question: &Question, choice: &str, context: usize
             (whole, first)
         }
     };
+    check(question, choice, tokens.len() - first)?;
     let over = tokens.len().saturating_sub(context);
     tokens.drain(..over);
     first = first.saturating_sub(over);

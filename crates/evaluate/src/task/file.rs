@@ -7,7 +7,7 @@ use super::template::render;
 /// Longest chain of `include`.
 const MOST_INCLUDES: usize = 8;
 /// Keys of the harness that change nothing of what is computed here.
-const IGNORED: [&str; 14] = [
+const IGNORED: [&str; 13] = [
     "tag",
     "group",
     "task_alias",
@@ -16,7 +16,6 @@ const IGNORED: [&str; 14] = [
     "training_split",
     "validation_split",
     "test_split",
-    "fewshot_split",
     "should_decontaminate",
     "doc_to_decontamination_query",
     "metric_list",
@@ -50,24 +49,14 @@ pub struct Task {
     pub version: Option<String>,
     /// `dataset_kwargs.data_files`, if it is one file or has one for `test` or `validation`.
     pub data_file: Option<String>,
-    description: String,
+    description: Field,
     text: Field,
     target: Field,
     choice: Field,
     target_delimiter: String,
     fewshot_delimiter: String,
-    fewshot: Fewshot,
-}
-
-/// Examples before each question.
-#[derive(Clone, Debug, PartialEq)]
-enum Fewshot {
-    /// None.
-    None,
-    /// The first so many rows of the data themselves, of which the question is never one.
-    First(usize),
-    /// These rows, in order.
-    Samples(Vec<Map<String, Value>>),
+    /// Examples before each question.
+    shots: Vec<Map<String, Value>>,
 }
 
 /// One question.
@@ -139,26 +128,21 @@ impl Task {
         let asked = rows.iter().enumerate().take(limit);
         asked
             .map(|(at, row)| {
-                self.question(at, row, rows)
+                self.question(at, row)
                     .map_err(|reason| TaskError::Row { row: at + 1, reason })
             })
             .collect()
     }
 
-    fn question(
-        &self,
-        at: usize,
-        row: &Map<String, Value>,
-        rows: &[Map<String, Value>],
-    ) -> Result<Question, String> {
+    fn question(&self, at: usize, row: &Map<String, Value>) -> Result<Question, String> {
         let choices = self.choices(row)?;
         let gold = self.gold(row, &choices)?;
-        let mut context = self.description.clone();
-        for shot in self.shots(at, rows) {
+        let mut context = text("description", self.description.of(row)?)?;
+        for shot in &self.shots {
             context += &self.example(shot)?;
             context += &self.fewshot_delimiter;
         }
-        context += &self.context(row, &choices)?;
+        context += &text("doc_to_text", self.text.of(row)?)?;
         Ok(Question {
             row: at,
             context,
@@ -168,31 +152,11 @@ impl Task {
         })
     }
 
-    fn shots<'r>(&'r self, at: usize, rows: &'r [Map<String, Value>]) -> Vec<&'r Map<String, Value>> {
-        match &self.fewshot {
-            Fewshot::None => Vec::new(),
-            Fewshot::Samples(rows) => rows.iter().collect(),
-            // The harness draws one more and leaves the question itself out.
-            Fewshot::First(count) => {
-                let others = rows.iter().enumerate().filter(|(other, _)| *other != at);
-                others.take(*count).map(|(_, row)| row).collect()
-            }
-        }
-    }
-
     /// A row as an example: question and answer.
     fn example(&self, row: &Map<String, Value>) -> Result<String, String> {
         let choices = self.choices(row)?;
         let gold = self.gold(row, &choices)?;
-        Ok(self.context(row, &choices)? + &self.target_delimiter + &choices[gold])
-    }
-
-    fn context(&self, row: &Map<String, Value>, _: &[String]) -> Result<String, String> {
-        match self.text.of(row)? {
-            Value::String(text) => Ok(text),
-            Value::Number(number) => Ok(number.to_string()),
-            other => Err(format!("doc_to_text gives {other}, not a text")),
-        }
+        Ok(text("doc_to_text", self.text.of(row)?)? + &self.target_delimiter + &choices[gold])
     }
 
     fn choices(&self, row: &Map<String, Value>) -> Result<Vec<String>, String> {
@@ -217,28 +181,32 @@ impl Task {
         }
     }
 
+    /// A column's text is one of the choices; what a template writes may be its number too.
     fn gold(&self, row: &Map<String, Value>, choices: &[String]) -> Result<usize, String> {
         let target = self.target.of(row)?;
+        let named = |text: &str| choices.iter().position(|choice| choice == text);
+        let is_column = matches!(&self.target, Field::Template(name) if row.contains_key(name));
         let number = match &target {
-            Value::Number(number) => number.as_u64(),
-            Value::Bool(flag) => Some(u64::from(*flag)),
-            Value::String(text) => text.trim().parse().ok().or_else(|| {
-                choices
-                    .iter()
-                    .position(|choice| choice == text)
-                    .map(|at| at as u64)
-            }),
+            Value::Number(number) => number.as_u64().and_then(|at| usize::try_from(at).ok()),
+            Value::Bool(flag) => Some(usize::from(*flag)),
+            Value::String(text) if is_column => named(text),
+            Value::String(text) => text.trim().parse().ok().or_else(|| named(text)),
             _ => None,
         };
-        number
-            .and_then(|at| usize::try_from(at).ok())
-            .filter(|at| *at < choices.len())
-            .ok_or_else(|| {
-                format!(
-                    "doc_to_target gives {target}, which is none of the {} choices",
-                    choices.len()
-                )
-            })
+        number.filter(|at| *at < choices.len()).ok_or_else(|| {
+            format!(
+                "doc_to_target gives {target}, which is none of the {} choices",
+                choices.len()
+            )
+        })
+    }
+}
+
+/// What a key gives where it must give a text.
+fn text(key: &str, value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(format!("{key} gives {other}, not a text")),
     }
 }
 
@@ -348,12 +316,12 @@ impl Keys {
         let task = Task {
             version,
             data_file: self.data_file()?,
-            description: self.text("description")?.unwrap_or_default(),
+            description: Field::Template(self.text("description")?.unwrap_or_default()),
             target_delimiter: self.text("target_delimiter")?.unwrap_or_else(|| " ".to_owned()),
             fewshot_delimiter: self
                 .text("fewshot_delimiter")?
                 .unwrap_or_else(|| "\n\n".to_owned()),
-            fewshot: self.fewshot()?,
+            shots: self.shots()?,
             name,
             text,
             target,
@@ -402,38 +370,48 @@ impl Keys {
         Ok(found.and_then(Value::as_str).map(str::to_owned))
     }
 
-    fn fewshot(&mut self) -> Result<Fewshot, String> {
+    /// Examples that the file itself lists. Drawing some from other data is left to who writes the file.
+    fn shots(&mut self) -> Result<Vec<Map<String, Value>>, String> {
         let count = match self.0.remove("num_fewshot") {
             None | Some(Value::Null) => 0,
             Some(count) => count
                 .as_u64()
-                .ok_or_else(|| format!("`num_fewshot` is {count}, not a number"))?
-                as usize,
+                .ok_or_else(|| format!("`num_fewshot` is {count}, not a number"))?,
         };
-        let how = self.0.remove("fewshot_config");
+        let how = self.0.remove("fewshot_config").unwrap_or(Value::Null);
         if count == 0 {
-            return Ok(Fewshot::None);
+            return Ok(Vec::new());
         }
-        let how = how.unwrap_or(Value::Null);
-        if let Some(samples) = how.get("samples").and_then(Value::as_array) {
-            let row = |sample: &Value| {
-                sample
-                    .as_object()
-                    .cloned()
-                    .ok_or("a sample is no mapping".to_owned())
-            };
-            let samples: Vec<_> = samples.iter().take(count).map(row).collect::<Result<_, _>>()?;
-            return match samples.len() == count {
-                true => Ok(Fewshot::Samples(samples)),
-                false => Err(format!(
-                    "`num_fewshot` is {count}, and there are {} samples",
-                    samples.len()
-                )),
-            };
+        let keys = how.as_object().into_iter().flat_map(Map::keys);
+        if let Some(key) = keys
+            .into_iter()
+            .find(|key| !matches!(key.as_str(), "sampler" | "samples"))
+        {
+            return Err(format!("`fewshot_config.{key}` is not understood"));
         }
-        match how.get("sampler").and_then(Value::as_str) {
-            Some("first_n") => Ok(Fewshot::First(count)),
-            _ => Err("`num_fewshot` draws examples by Python's random numbers; say `fewshot_config: {sampler: first_n}` or list `samples`".to_owned()),
+        let samples = how.get("samples").and_then(Value::as_array);
+        let (Some(samples), Some("first_n")) = (samples, how.get("sampler").and_then(Value::as_str)) else {
+            return Err(
+                "`num_fewshot` draws examples by Python's random numbers, or from another split; list them: \
+                        `fewshot_config: {sampler: first_n, samples: [{…}, …]}`"
+                    .to_owned(),
+            );
+        };
+        let row = |sample: &Value| {
+            let row = sample.as_object().cloned();
+            row.ok_or_else(|| format!("the sample {sample} is no mapping"))
+        };
+        let found: Vec<_> = samples
+            .iter()
+            .take(count as usize)
+            .map(row)
+            .collect::<Result<_, _>>()?;
+        match found.len() as u64 == count {
+            true => Ok(found),
+            false => Err(format!(
+                "`num_fewshot` is {count}, and there are {} samples",
+                found.len()
+            )),
         }
     }
 }
@@ -491,18 +469,12 @@ metadata: {version: 1.0}
 
     #[test]
     fn files_include_others_and_show_examples() {
-        let text = "include: base.yaml\ntask: mine\nnum_fewshot: 1\nfewshot_config: {sampler: first_n}\ndescription: \"Answer.\\n\"\n";
+        let text = "include: base.yaml\ntask: mine\nnum_fewshot: 1\nfewshot_config: {sampler: first_n, samples: [{question: 'Is it wet?', choices: {text: [yes, no], label: [A, B]}, answerKey: A}]}\ndescription: \"Answer.\\n\"\n";
         let task = parse(text).unwrap();
         let questions = task.questions(&rows(), 2).unwrap();
         assert_eq!(
             questions[1].context,
-            "Answer.\nQuestion: Is it cold?\nAnswer: yes, \"very\"\n\nQuestion: Is it hot?\nAnswer:"
-        );
-        // Not the question itself.
-        assert!(
-            questions[0]
-                .context
-                .starts_with("Answer.\nQuestion: Is it hot?\nAnswer: yes\n\n")
+            "Answer.\nQuestion: Is it wet?\nAnswer: yes\n\nQuestion: Is it hot?\nAnswer:"
         );
     }
 
@@ -516,6 +488,13 @@ metadata: {version: 1.0}
             .unwrap()
             .remove(0);
         assert_eq!((question.context.as_str(), question.gold), ("Right?", 1));
+        // A column names a choice, whatever it looks like; a template may write its number.
+        let digits = "task: t\noutput_type: multiple_choice\ndoc_to_text: question\ndoc_to_choice: ['1', '2', '3']\ndoc_to_target: label\n";
+        let row = json!({"question": "1 + 1?", "label": "2"});
+        let rows = [row.as_object().unwrap().clone()];
+        assert_eq!(parse(digits).unwrap().questions(&rows, 9).unwrap()[0].gold, 1);
+        let written = digits.replace("doc_to_target: label", "doc_to_target: '{{label}}'");
+        assert_eq!(parse(&written).unwrap().questions(&rows, 9).unwrap()[0].gold, 2);
         assert_eq!(list("['it\\'s', \"a, b\"]").unwrap(), ["it's", "a, b"]);
         assert_eq!(list("[]").unwrap(), Vec::<Value>::new());
         assert_eq!(list("[3, x]"), None);
@@ -536,6 +515,11 @@ metadata: {version: 1.0}
             ),
             (&format!("{ARC}\nfilter_list: []\n"), "filter_list"),
             (&format!("{ARC}\nnum_fewshot: 5\n"), "first_n"),
+            (&format!("{ARC}\nfewshot_split: train\n"), "fewshot_split"),
+            (
+                &format!("{ARC}\nnum_fewshot: 1\nfewshot_config: {{sampler: first_n, split: train}}\n"),
+                "fewshot_config.split",
+            ),
             (&ARC.replace("acc_norm", "bleu"), "bleu"),
             ("include: other.yaml\n", "no file other.yaml"),
             ("- a\n", "mapping"),

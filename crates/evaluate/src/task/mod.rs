@@ -2,7 +2,7 @@
 //!
 //! [`Task::parse`] reads the file, [`Task::questions`] fills its templates from rows, [`choose`] lets a model choose. The same
 //! subset means the same: prompts, continuations, tokenisation, `acc` and `acc_norm` are the harness's, document by document.
-//! What is not understood is refused by name; nothing is skipped silently. Python in task files (`!function`) is not run.
+//! What is not understood is refused by name, examples that are drawn at random among it. Python in task files (`!function`) is not run.
 
 mod choice;
 mod file;

@@ -1,10 +1,10 @@
 //! Two evaluations side by side: refused unless they asked the same of the same text, paired by document where they did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tributary_evaluate::{DocumentScore, Interval, bootstrap_difference};
+use tributary_evaluate::{DocumentScore, Interval, bootstrap_difference, paired_difference};
 use tributary_store::Artifact;
 
 use super::{DOCUMENTS_FILE, Evaluate};
@@ -68,7 +68,14 @@ pub fn compare_evaluations(first: &Artifact, second: &Artifact) -> Result<Compar
             .filter(|((other_on, other_metric, _), _)| other_on == on && other_metric == metric);
         for ((_, _, other), others) in same {
             let Some(difference) = bootstrap_difference(others, documents, SEED) else {
-                let message = format!("{name} and {other} were not scored on the same tokens of {on}: their tokenizers differ");
+                let message = match paired_difference(others, documents) {
+                    Some(_) => {
+                        format!("{on} has too few documents or questions for an interval: two are needed")
+                    }
+                    None => format!(
+                        "{name} and {other} were not scored on the same tokens of {on}: their tokenizers differ"
+                    ),
+                };
                 return Err(JobError::bad_input(message));
             };
             rows.push(ComparedRow {
@@ -81,6 +88,18 @@ pub fn compare_evaluations(first: &Artifact, second: &Artifact) -> Result<Compar
             });
         }
     }
+    if rows.is_empty() {
+        let called = |scores: &Scores| {
+            let names: BTreeSet<&str> = scores.keys().map(|(on, _, _)| on.as_str()).collect();
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        };
+        let message = format!(
+            "the same texts have other names in the two evaluations: {} and {}; give them the same `name:`",
+            called(&first),
+            called(&second)
+        );
+        return Err(JobError::bad_input(message));
+    }
     Ok(Comparison {
         asked: blake3::hash(&asked).to_hex().to_string(),
         rows,
@@ -91,7 +110,11 @@ pub fn compare_evaluations(first: &Artifact, second: &Artifact) -> Result<Compar
 fn asked(artifact: &Artifact) -> Result<Vec<(&'static str, Value)>, JobError> {
     let manifest = artifact.manifest();
     if manifest.producer.job != Evaluate::KIND {
-        let message = format!("{} was made by `{}`, not by an evaluation", artifact.store().url(), manifest.producer.job);
+        let message = format!(
+            "{} was made by `{}`, not by an evaluation",
+            artifact.store().url(),
+            manifest.producer.job
+        );
         return Err(JobError::bad_input(message));
     }
     let setting = |name: &str| manifest.settings.get(name).cloned().unwrap_or(Value::Null);
@@ -117,6 +140,7 @@ fn asked(artifact: &Artifact) -> Result<Vec<(&'static str, Value)>, JobError> {
         ("data", content("data")),
         ("tasks", content("tasks")),
         ("context", setting("context")),
+        ("tokens of a window", fact("windows")),
         ("device", fact("device")),
         ("precision", fact("precision")),
     ])
@@ -141,7 +165,12 @@ fn scores(artifact: &Artifact) -> Result<Scores, JobError> {
         if line.is_empty() {
             continue;
         }
-        let broken = || JobError::bad_input(format!("{DOCUMENTS_FILE}, line {}: not what an evaluation writes", number + 1));
+        let broken = || {
+            JobError::bad_input(format!(
+                "{DOCUMENTS_FILE}, line {}: not what an evaluation writes",
+                number + 1
+            ))
+        };
         let line: Value = serde_json::from_slice(line).map_err(|_| broken())?;
         let text = |key: &str| line.get(key).and_then(Value::as_str).map(str::to_owned);
         let model = text("model").ok_or_else(broken)?;
@@ -164,7 +193,13 @@ fn scores(artifact: &Artifact) -> Result<Scores, JobError> {
                 let row = line.get("row").and_then(Value::as_u64).ok_or_else(broken)?;
                 for metric in ["acc", "acc_norm"] {
                     let right = line.get(metric).and_then(Value::as_bool).ok_or_else(broken)?;
-                    add(task.clone(), metric, row.to_string(), 1, f64::from(u8::from(right)));
+                    add(
+                        task.clone(),
+                        metric,
+                        row.to_string(),
+                        1,
+                        f64::from(u8::from(right)),
+                    );
                 }
             }
             _ => return Err(broken()),

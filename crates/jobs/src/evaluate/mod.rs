@@ -11,6 +11,8 @@ mod names;
 mod settings;
 mod tasks;
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use tributary_data::Tokenizer;
 use tributary_evaluate::accuracy;
@@ -156,11 +158,12 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
         sets.push(distinct(name, column, &sets));
     }
     let asked = ask(settings, context)?;
-    let (mut all, mut answered) = (Vec::new(), Vec::new());
+    let (mut all, mut answered, mut windows) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (index, name) in models.iter().enumerate() {
         let mut model = Model::new(context, index, name, device)?;
         all.extend(cells(settings, context, index, &mut model, &sets)?);
         answered.extend(answers(settings, context, index, &mut model, &asked)?);
+        windows.insert(model.window(settings)?);
     }
     let cells = all;
     write(settings, context, &cells, &answered)?;
@@ -189,6 +192,7 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
     Ok(outcome
         .fact("models", models.len())
         .fact("data_sets", columns)
+        .fact("windows", json!(windows))
         .fact("device", device.kind())
         .fact("precision", device.precision())
         .fact("tokens", tokens))

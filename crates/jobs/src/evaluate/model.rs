@@ -1,9 +1,10 @@
 //! A model of an evaluation, loaded when it is first needed.
 
 use tributary_data::Tokenizer;
-use tributary_model::{Decoder, Device};
+use tributary_model::{Decoder, Device, load_config};
 use tributary_pipeline::{JobContext, JobError, ResolvedInput};
 
+use super::settings::EvaluateSettings;
 use crate::blame::Blame;
 
 pub(super) struct Model<'a> {
@@ -28,6 +29,13 @@ impl<'a> Model<'a> {
             device,
             loaded: None,
         })
+    }
+
+    /// Tokens of a window: as set, or what the model was made for, up to 2048.
+    pub(super) fn window(&self, settings: &EvaluateSettings) -> Result<usize, JobError> {
+        let config = load_config(&self.input.directory()?).blame(format!("reading {}", self.name))?;
+        let most = config.max_positions.min(2048);
+        Ok(settings.context.map_or(most, |context| context as usize))
     }
 
     pub(super) fn get(&mut self) -> Result<&(Decoder, Tokenizer), JobError> {

@@ -10,6 +10,7 @@ use tributary_pipeline::{
 };
 
 use super::model::{Model, keep, kept};
+use super::names::distinct;
 use super::settings::{EvaluateSettings, TaskSet};
 use crate::blame::Blame;
 use crate::data_set::ACCEPTED;
@@ -65,16 +66,18 @@ pub(super) fn check(settings: &EvaluateSettings, plan: &PlanContext<'_>) -> Vec<
 
 /// Every task with its questions.
 pub(super) fn ask(settings: &EvaluateSettings, context: &JobContext) -> Result<Vec<Asked>, JobError> {
-    let asked = settings.tasks.iter().enumerate().map(|(index, set)| {
+    let mut asked: Vec<Asked> = Vec::new();
+    for (index, set) in settings.tasks.iter().enumerate() {
         let task = read(context.input(&format!("tasks.{index}.task"))?)?;
         let questions = questions(&task, context.input(&format!("tasks.{index}.rows"))?, set)?;
-        Ok(Asked {
-            name: set.name.clone().unwrap_or(task.name),
+        let names: Vec<String> = asked.iter().map(|task| task.name.clone()).collect();
+        asked.push(Asked {
+            name: distinct(set.name.clone().unwrap_or(task.name), index, &names),
             version: task.version,
             questions,
-        })
-    });
-    asked.collect()
+        });
+    }
+    Ok(asked)
 }
 
 fn read(input: &ResolvedInput) -> Result<Task, JobError> {

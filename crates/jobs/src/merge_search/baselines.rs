@@ -37,7 +37,11 @@ pub(super) fn all(
                 ));
             }
         }
-        all.extend(found.into_iter().map(|(name, weights)| (name, Subject::Mixture(weights))));
+        all.extend(
+            found
+                .into_iter()
+                .map(|(name, weights)| (name, Subject::Mixture(weights))),
+        );
     }
     Ok(all)
 }

@@ -101,10 +101,21 @@ impl TypedJob for MergeSearch {
         let inputs: Vec<Option<&ResolvedInput>> = (0..settings.checkpoints.len())
             .map(|at| plan.input(&format!("checkpoints.{at}")))
             .collect();
-        for (at, input) in inputs.iter().enumerate() {
-            let found = input.map(|input| readable(input, settings));
-            if let Some(Err(error)) = found {
-                problems.push(Problem::new(format!("checkpoints.{at}"), error.describe()));
+        let compared = (0..settings.compare.len())
+            .map(|at| (format!("compare.{at}"), plan.input(&format!("compare.{at}"))));
+        let checkpoints = inputs
+            .iter()
+            .enumerate()
+            .map(|(at, input)| (format!("checkpoints.{at}"), *input));
+        let newest = inputs.last().copied().flatten();
+        for (field, input) in checkpoints.chain(compared) {
+            let Some(input) = input else { continue };
+            let found = readable(input, settings).and_then(|()| match newest {
+                Some(newest) => same_tokens(input, newest),
+                None => Ok(()),
+            });
+            if let Err(error) = found {
+                problems.push(Problem::new(field, error.describe()));
             }
         }
         if let Some(inputs) = inputs.into_iter().collect::<Option<Vec<_>>>()
@@ -159,6 +170,19 @@ fn readable(input: &ResolvedInput, settings: &MergeSearchSettings) -> Result<(),
     Ok(())
 }
 
+/// Would the same text be the same tokens?
+fn same_tokens(input: &ResolvedInput, newest: &ResolvedInput) -> Result<(), JobError> {
+    let file = |input: &ResolvedInput| -> Result<_, JobError> { Ok(input.folder()?.get("tokenizer.json")?) };
+    if input.digest == newest.digest || file(input)? == file(newest)? {
+        return Ok(());
+    }
+    let message = format!(
+        "its tokenizer is not that of {}, the newest checkpoint: nats a token cannot be compared",
+        newest.label
+    );
+    Err(JobError::bad_input(message))
+}
+
 /// A name for each checkpoint: that of its step or folder, with its output where several come from one step.
 fn names(inputs: &[&ResolvedInput]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -190,6 +214,12 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     }
     let names = names(&inputs);
     let newest = names.len() - 1;
+    let others = (0..settings.compare.len())
+        .map(|at| context.input(&format!("compare.{at}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    for input in inputs.iter().chain(&others) {
+        same_tokens(input, inputs[newest])?;
+    }
     let documents = documents(settings, context, inputs[newest])?;
     let mut models = Vec::new();
     context
@@ -227,10 +257,8 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     let mut subjects = vec![("newest checkpoint".to_owned(), newest)];
     subjects.extend(baselines::all(settings, context.seed, &mut evaluator)?);
     subjects.push((FOUND.to_owned(), Subject::Mixture(found.clone())));
-    for at in 0..settings.compare.len() {
-        let label = context.input(&format!("compare.{at}"))?.label.clone();
-        subjects.push((label, Subject::Other(at)));
-    }
+    let others = self::names(&others).into_iter().enumerate();
+    subjects.extend(others.map(|(at, name)| (name, Subject::Other(at))));
     let candidates = subjects
         .into_iter()
         .map(|(name, subject)| {

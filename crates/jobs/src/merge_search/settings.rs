@@ -83,9 +83,9 @@ pub enum SearchBy {
 pub enum Baseline {
     /// All checkpoints alike.
     Uniform,
-    /// Checkpoints are taken in, best first, as long as their average gets better (Wortsman et al. 2022).
+    /// Checkpoints are taken in, best first, as long as their average gets no worse (Wortsman et al. 2022).
     Greedy,
-    /// The last k checkpoints alike, for each k between one and all (LAWA, Kaddour 2022).
+    /// The last k checkpoints alike, for each k from 2 to one less than all (LAWA, Kaddour 2022).
     Lawa,
     /// By the squared distances from the oldest checkpoint (MetaGPT).
     Metagpt,
@@ -180,6 +180,14 @@ impl MergeSearchSettings {
             "report_share",
             "must lie between 0 and 1",
             "0.5 gives each half of the text",
+        );
+        let grid = self.by == SearchBy::Grid || self.baselines.contains(&Baseline::Grid);
+        let is_sane = models >= 2 && self.groups >= 1;
+        check(
+            is_sane && grid && !self.space().has_grid(self.evaluations as usize),
+            "evaluations",
+            "are too few for a grid over so many weights",
+            "choose another way than `grid`, or fewer groups",
         );
         let wants = self.baselines.contains(&Baseline::Fisher);
         check(

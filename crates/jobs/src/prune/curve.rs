@@ -255,13 +255,16 @@ fn table(branches: &[Branch], heals: bool) -> Figure {
         None => String::new(),
     };
     let writing = |point: &Point| {
-        point.health.map_or_else(String::new, |health| {
-            format!(
-                "{:.0} %, {:.0} %",
-                100.0 * health.repetition,
-                100.0 * health.ended
-            )
-        })
+        point
+            .health
+            .filter(|health| health.continuations > 0)
+            .map_or_else(String::new, |health| {
+                format!(
+                    "{:.0} %, {:.0} %",
+                    100.0 * health.repetition,
+                    100.0 * health.ended
+                )
+            })
     };
     let row = |(count, point): (usize, &Point)| {
         let layers: Vec<String> = point.removed.iter().map(usize::to_string).collect();

@@ -231,6 +231,12 @@ impl PruneSettings {
             "leave out `curve` or `layers`",
         );
         check(
+            self.how == ChosenHow::Iterative && !self.by.measures(),
+            "how",
+            "there is nothing to measure again",
+            "leave it out, or choose `by: block_influence`",
+        );
+        check(
             self.how == ChosenHow::Stretch && self.by != ChosenBy::BlockInfluence,
             "how",
             "a stretch is chosen by Block Influence",

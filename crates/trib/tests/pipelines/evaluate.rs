@@ -46,7 +46,8 @@ fn folder() -> tempfile::TempDir {
     let folder = folder_with(&steps(STEPS));
     std::fs::write(folder.path().join("task.yaml"), TASK).unwrap();
     let rows = ["red", "green", "blue"].iter().cycle().take(7).enumerate();
-    let rows = rows.map(|(at, answer)| format!("{{\"question\": \"Colour {at}?\", \"answer\": \"{answer}\"}}\n"));
+    let rows =
+        rows.map(|(at, answer)| format!("{{\"question\": \"Colour {at}?\", \"answer\": \"{answer}\"}}\n"));
     std::fs::write(folder.path().join("rows.jsonl"), rows.collect::<String>()).unwrap();
     folder
 }
@@ -68,12 +69,18 @@ fn tasks_are_answered_beside_texts() {
     let tasks = found["tasks"].as_array().unwrap();
     assert_eq!(tasks.len(), 2, "a model each");
     for task in tasks {
-        assert_eq!((&task["task"], &task["version"]), (&"colours".into(), &"1.0".into()));
+        assert_eq!(
+            (&task["task"], &task["version"]),
+            (&"colours".into(), &"1.0".into())
+        );
         assert_eq!(task["scores"]["questions"], 5);
         assert!((0.0..=1.0).contains(&task["scores"]["acc"].as_f64().unwrap()));
     }
     let records = std::fs::read_to_string(place.join("documents.jsonl")).unwrap();
-    let answered = records.lines().filter(|line| line.contains("log_likelihoods")).count();
+    let answered = records
+        .lines()
+        .filter(|line| line.contains("log_likelihoods"))
+        .count();
     assert_eq!(answered, 10);
     let figures = std::fs::read_to_string(place.join("figures.json")).unwrap();
     assert!(figures.contains("acc_norm") && figures.contains("colours"));
@@ -83,8 +90,14 @@ fn tasks_are_answered_beside_texts() {
 fn a_task_that_is_not_understood_is_told_before_anything_runs() {
     let folder = folder();
     for (task, said) in [
-        (TASK.replace("multiple_choice", "generate_until"), "generate_until"),
-        (TASK.replace("doc_to_target: answer", "doc_to_target: anwser"), "row 1"),
+        (
+            TASK.replace("multiple_choice", "generate_until"),
+            "generate_until",
+        ),
+        (
+            TASK.replace("doc_to_target: answer", "doc_to_target: anwser"),
+            "row 1",
+        ),
     ] {
         std::fs::write(folder.path().join("task.yaml"), task).unwrap();
         let plan = run(folder.path(), &["plan", "p.yaml"]);
@@ -121,7 +134,8 @@ fn an_evaluation_that_is_killed_ends_with_the_same_bytes() {
     child.wait().unwrap();
     let again = scores(killed.path());
     for file in ["tributary.json", "scores.json", "documents.jsonl", "figures.json"] {
-        let [one, other] = [&expected, &again].map(|place| std::fs::read_to_string(place.join(file)).unwrap());
+        let [one, other] =
+            [&expected, &again].map(|place| std::fs::read_to_string(place.join(file)).unwrap());
         assert_eq!(one, other, "{file}");
     }
 }
@@ -143,19 +157,38 @@ fn evaluations_are_compared_only_if_they_asked_the_same() {
     let rows = found["rows"].as_array().unwrap();
     // Two models and one, on a text and by two metrics of a task.
     assert_eq!(rows.len(), 6, "{found:#}");
-    let last = rows.iter().find(|row| row["first"] == "base" && row["metric"] == "nats a token");
+    let last = rows
+        .iter()
+        .find(|row| row["first"] == "base" && row["metric"] == "nats a token");
     // The last step kept is the model.
     assert_eq!(last.unwrap()["difference"]["value"], 0.0, "{found:#}");
-    let better = rows.iter().find(|row| row["first"] == "base.step_4" && row["metric"] == "nats a token");
-    assert!(better.unwrap()["difference"]["high"].as_f64().unwrap() < 0.0, "{found:#}");
+    let better = rows
+        .iter()
+        .find(|row| row["first"] == "base.step_4" && row["metric"] == "nats a token");
+    assert!(
+        better.unwrap()["difference"]["high"].as_f64().unwrap() < 0.0,
+        "{found:#}"
+    );
     assert_eq!(found["asked"].as_str().unwrap().len(), 64);
 
     let other = again("limit: 5", "limit: 4");
     assert_eq!(other.status.code(), Some(65), "{}", stdout(&other));
     assert!(stderr(&other).contains("tasks: "), "{}", stderr(&other));
     let trained = first.parent().unwrap().parent().unwrap().join("train.lm");
-    let trained = std::fs::read_dir(trained).unwrap().next().unwrap().unwrap().path();
-    let wrong = run(folder.path(), &["compare", first.to_str().unwrap(), trained.to_str().unwrap()]);
+    let trained = std::fs::read_dir(trained)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let wrong = run(
+        folder.path(),
+        &["compare", first.to_str().unwrap(), trained.to_str().unwrap()],
+    );
     assert_eq!(wrong.status.code(), Some(65), "{}", stderr(&wrong));
-    assert!(stderr(&wrong).contains("not by an evaluation"), "{}", stderr(&wrong));
+    assert!(
+        stderr(&wrong).contains("not by an evaluation"),
+        "{}",
+        stderr(&wrong)
+    );
 }

@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, required_unless_present = "task")]
     data: Vec<String>,
     /// A multiple-choice task in lm-evaluation-harness's YAML: acc and acc_norm
-    #[arg(long, conflicts_with_all = ["metrics", "per_token", "end_of_text"])]
+    #[arg(long, conflicts_with_all = ["metrics", "bins", "per_token", "end_of_text"])]
     task: Option<String>,
     /// Ask only the first questions of a task
     #[arg(long, requires = "task")]

@@ -41,6 +41,9 @@ pub(super) fn read(file: &str, data: Option<&str>, limit: Option<usize>) -> Resu
     let questions = task
         .questions(&rows, limit.unwrap_or(usize::MAX))
         .map_err(|error| Failure::data(format!("{file}: {place}, {error}")))?;
+    if questions.is_empty() {
+        return Err(Failure::data(format!("{file}: {place} has no question to ask")));
+    }
     Ok(Asked { task, questions })
 }
 
