@@ -10,7 +10,7 @@ use crate::shared;
 use crate::smollm2::{gguf, import};
 
 /// Questions asked, and choices of each.
-const QUESTIONS: usize = 60;
+const QUESTIONS: usize = 40;
 const CHOICES: usize = 4;
 /// Log-likelihoods of a choice are sums over its tokens, in float32 on both sides.
 const TOLERANCE: f64 = 2e-3;

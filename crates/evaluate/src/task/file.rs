@@ -469,7 +469,7 @@ metadata: {version: 1.0}
 
     #[test]
     fn files_include_others_and_show_examples() {
-        let text = "include: base.yaml\ntask: mine\nnum_fewshot: 1\nfewshot_config: {sampler: first_n, samples: [{question: 'Is it wet?', choices: {text: [yes, no], label: [A, B]}, answerKey: A}]}\ndescription: \"Answer.\\n\"\n";
+        let text = "include: base.yaml\ntask: mine\nnum_fewshot: 1\nfewshot_config: {sampler: first_n, samples: [{question: 'Is it wet?', choices: {text: ['yes', 'no'], label: [A, B]}, answerKey: A}]}\ndescription: \"Answer.\\n\"\n";
         let task = parse(text).unwrap();
         let questions = task.questions(&rows(), 2).unwrap();
         assert_eq!(

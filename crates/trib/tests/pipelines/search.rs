@@ -41,7 +41,7 @@ const FOUR: &str = "
     with:
       checkpoints: ['${base.step_6}', '${base.step_12}', '${base.step_18}', '${base.step_24}']
       data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
-      evaluations: 9
+      evaluations: 16
       groups: 2
       baselines: [uniform, greedy, lawa, metagpt, fisher, grid, random]
       calibration: [{source: '${corpus.facts}', split: train, held_out: 500, limit: 4}]
@@ -209,8 +209,8 @@ fn settings_that_make_no_sense_are_told() {
             "there is nothing to mix",
         ),
         (
-            "evaluations: 9",
-            "evaluations: 9\n      least: 0.5",
+            "evaluations: 16",
+            "evaluations: 16\n      least: 0.5",
             "there are more",
         ),
         ("evaluations: 6", "evaluations: 2", "must be 3 to 500"),
