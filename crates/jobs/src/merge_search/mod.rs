@@ -301,9 +301,7 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         .fact("documents_reporting", evaluator.documents(Half::Report));
     figures::all(settings, &names, &search, &proposals, &candidates, winner)
         .into_iter()
-        .fold(Ok(outcome), |outcome: Result<Outcome, JobError>, figure| {
-            Ok(outcome?.figure(figure?))
-        })
+        .try_fold(outcome, |outcome, figure| Ok(outcome.figure(figure?)))
 }
 
 fn no_gain(found: &Weights, gain: Interval) -> JobError {

@@ -167,9 +167,9 @@ fn what_is_healed_is_what_the_curve_measured() {
         nll("pruned"),
         point(1, 2)
     );
-    for line in 0..5 {
-        assert!((nll("base") - point(line, 0)).abs() < 1e-5);
-        assert_eq!(lines[line]["y"].as_array().unwrap().len(), 4);
+    for (number, line) in lines.iter().enumerate() {
+        assert!((nll("base") - point(number, 0)).abs() < 1e-5);
+        assert_eq!(line["y"].as_array().unwrap().len(), 4);
     }
 }
 
