@@ -560,7 +560,7 @@ mod tests {
         let values: Vec<f32> = (0..50_000u32)
             .map(|at| {
                 let bits = at.wrapping_mul(2_654_435_761) >> 8;
-                f32::from_bits(0x3c00_0000 + (bits % 0x0300_0000) & !LOW_BITS)
+                f32::from_bits((0x3c00_0000 + bits % 0x0300_0000) & !LOW_BITS)
             })
             .collect();
         for k in [5_000, 20_000, 25_001, 45_000] {
