@@ -1,6 +1,7 @@
 //! An interval for the difference of two models on the same documents, by drawing the documents again.
 
 use serde::{Deserialize, Serialize};
+use tributary_model::mix;
 
 use crate::likelihood::{DocumentScore, paired_difference};
 
@@ -8,6 +9,9 @@ use crate::likelihood::{DocumentScore, paired_difference};
 const DRAWS: usize = 10_000;
 /// Share of the draws that lies outside at each end, for a 95 % interval.
 const TAIL: f64 = 0.025;
+
+/// What SplitMix64 goes on by from number to number.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A difference of mean negative log-likelihoods, nats a token, with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,8 +53,8 @@ pub fn bootstrap_difference(
     let mut draw = || {
         let (mut sum, mut tokens) = (0.0, 0);
         for _ in 0..differences.len() {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
             let at = (u128::from(mix(state)) * differences.len() as u128) >> 64;
+            state = state.wrapping_add(STEP);
             let (difference, count) = differences[at as usize];
             sum += difference;
             tokens += count;
@@ -65,13 +69,6 @@ pub fn bootstrap_difference(
         low: quantile(TAIL),
         high: quantile(1.0 - TAIL),
     })
-}
-
-/// The finaliser of SplitMix64.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tributary_merge::{
-    Adapter, Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeSpec, Phase, PlanSummary,
-    Progress, Source, Watch, Written, compare, plan,
+    Adapter, Identity, MERGE_VERSION, MergeError, MergeOptions, MergePlan, MergeReport, MergeSpec, Phase,
+    PlanSummary, Progress, Source, Watch, Written, compare, plan,
 };
 use tributary_pipeline::{
     DIRECTORY_KIND, Estimate, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome,
@@ -271,15 +271,24 @@ impl TypedJob for Merge {
             ..MergeOptions::default()
         };
         let plan = opened.plan(&options).blame("planning the merge")?;
-        let bytes = Bytes::new(&*context.progress);
-        let watch = Watch {
-            progress: &|progress| bytes.note(progress),
-            cancel: context.cancellation.flag(),
-        };
-        match plan.write(&context.publication, &watch).blame("merging")? {
-            Written::Whole(report) => Ok(outcome(&report.record)),
-            Written::Portion(_) => Err(JobError::bug("one process makes all files of a merge")),
-        }
+        Ok(outcome(&write(&plan, context, "merging")?.record))
+    }
+}
+
+/// Writes all of a merge into a step's artifact; `doing` says what it is for.
+pub(crate) fn write(
+    plan: &MergePlan,
+    context: &JobContext,
+    doing: &str,
+) -> Result<Box<MergeReport>, JobError> {
+    let bytes = Bytes::new(&*context.progress);
+    let watch = Watch {
+        progress: &|progress| bytes.note(progress),
+        cancel: context.cancellation.flag(),
+    };
+    match plan.write(&context.publication, &watch).blame(doing)? {
+        Written::Whole(report) => Ok(report),
+        Written::Portion(_) => Err(JobError::bug("one process makes all files of a merge")),
     }
 }
 
@@ -304,20 +313,20 @@ fn estimate(summary: &PlanSummary) -> Estimate {
 }
 
 /// Turns how far a merge is, heard from many threads, into stretches of work.
-pub(crate) struct Bytes<'a> {
+struct Bytes<'a> {
     sink: &'a dyn ProgressSink,
     last: Mutex<(Option<Phase>, u64)>,
 }
 
 impl<'a> Bytes<'a> {
-    pub(crate) fn new(sink: &'a dyn ProgressSink) -> Self {
+    fn new(sink: &'a dyn ProgressSink) -> Self {
         Bytes {
             sink,
             last: Mutex::new((None, 0)),
         }
     }
 
-    pub(crate) fn note(&self, progress: Progress) {
+    fn note(&self, progress: Progress) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != Some(progress.phase) {
             let what = match progress.phase {

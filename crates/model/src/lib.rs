@@ -29,7 +29,7 @@ pub use error::{ModelError, Result};
 pub use generate::{Finish, Generated, GenerationOptions, generate};
 pub use load::{check_tensors, load_config};
 pub use rotary::Rotary;
-pub use sample::SamplingOptions;
+pub use sample::{SamplingOptions, mix};
 pub use save::save;
 pub use tree::{Branch, Tree};
 pub use weights::{LayerWeights, Parameter, ParameterSpec, Weights, initial_values, specs};

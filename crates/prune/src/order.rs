@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tributary_data::Document;
 use tributary_evaluate::{LikelihoodOptions, Measured, Wanted, measure};
-use tributary_model::Decoder;
+use tributary_model::{Decoder, mix};
 
 use crate::error::{PruneError, Result};
 
@@ -248,15 +248,9 @@ fn stretches(
     })
 }
 
-/// A number in [0, 1) for a layer (SplitMix64's finaliser).
+/// A number in [0, 1) for a layer.
 fn chance(seed: u64, layer: usize) -> f64 {
-    let mix = |mut z: u64| {
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    let bits = mix(mix(seed.wrapping_add(0x9E37_79B9_7F4A_7C15)).wrapping_add(layer as u64 + 1));
-    (bits >> 11) as f64 / (1u64 << 53) as f64
+    (mix(mix(seed) ^ layer as u64) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

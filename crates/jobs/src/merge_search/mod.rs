@@ -17,7 +17,7 @@ use serde_json::json;
 use tributary_data::{Document, TokenizeOptions, Tokenizer};
 use tributary_evaluate::{DocumentScore, Interval, LikelihoodOptions, bootstrap_difference};
 use tributary_merge::{
-    MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, Source, SourceSpec, Watch, Written, plan,
+    MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, Source, SourceSpec, plan,
 };
 use tributary_model::{Decoder, Device, ModelConfig, load_config};
 use tributary_pipeline::{
@@ -29,7 +29,7 @@ use tributary_train::STATE_KIND;
 
 use crate::blame::Blame;
 use crate::data_set;
-use crate::merge::{Bytes, open};
+use crate::merge::{open, write};
 use evaluator::{Evaluator, Half, Subject, Weights};
 pub use settings::{Baseline, MergeSearchSettings, SearchBy};
 
@@ -289,7 +289,7 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         seconds, trials.evaluating, trials.combining
     ));
     let plan = merge_plan(&names, &inputs, &found, context.threads)?;
-    write(&plan, context)?;
+    write(&plan, context, "writing the mixture")?;
     let scores: Vec<f64> = search.trials().map(|(_, score)| -score).collect();
     let outcome = Outcome::default()
         .fact("weights", json!(found))
@@ -428,19 +428,4 @@ fn merge_plan(
         ..MergeOptions::default()
     };
     plan(&spec, &sources, &options).blame("planning the merge")
-}
-
-fn write(plan: &MergePlan, context: &JobContext) -> Result<(), JobError> {
-    let bytes = Bytes::new(&*context.progress);
-    let watch = Watch {
-        progress: &|progress| bytes.note(progress),
-        cancel: context.cancellation.flag(),
-    };
-    match plan
-        .write(&context.publication, &watch)
-        .blame("writing the mixture")?
-    {
-        Written::Whole(_) => Ok(()),
-        Written::Portion(_) => Err(JobError::bug("one process makes all files of a model")),
-    }
 }

@@ -13,9 +13,7 @@ use std::time::Instant;
 use serde_json::json;
 use tributary_data::{Document, TokenizeOptions, Tokenizer};
 use tributary_evaluate::{LikelihoodOptions, Wanted, measure};
-use tributary_merge::{
-    MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, SourceSpec, Watch, Written, plan,
-};
+use tributary_merge::{MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, SourceSpec, plan};
 use tributary_model::{Decoder, Device, ModelConfig, load_config};
 use tributary_pipeline::{
     Estimate, Figure, InputDeclaration, JobContext, JobError, Line, MODEL_KIND, Outcome, OutputDeclaration,
@@ -26,7 +24,7 @@ use tributary_train::STATE_KIND;
 
 use crate::blame::Blame;
 use crate::data_set;
-use crate::merge::{Bytes, open};
+use crate::merge::open;
 use curve::Curve;
 pub use settings::{ChosenBy, ChosenHow, CurveSettings, PruneSettings};
 
@@ -395,21 +393,11 @@ fn write(
         source = healing::healed(&source, &name, healed, width, context)?;
     }
     let plan = passthrough(source, &name, layers, removed, context.threads)?;
-    let bytes = Bytes::new(&*context.progress);
-    let watch = Watch {
-        progress: &|progress| bytes.note(progress),
-        cancel: context.cancellation.flag(),
-    };
-    match plan
-        .write(&context.publication, &watch)
-        .blame("writing the pruned model")?
-    {
-        Written::Whole(_) => Ok(outcome
-            .fact("layers", layers - removed.len())
-            .fact("removed_layers", json!(removed))
-            .fact("parameters", plan.summary().parameters)),
-        Written::Portion(_) => Err(JobError::bug("one process makes all files of a model")),
-    }
+    crate::merge::write(&plan, context, "writing the pruned model")?;
+    Ok(outcome
+        .fact("layers", layers - removed.len())
+        .fact("removed_layers", json!(removed))
+        .fact("parameters", plan.summary().parameters))
 }
 
 /// What was measured, by layer, the removed layers marked.
