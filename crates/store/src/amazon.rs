@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
+use url::{Host, Url};
 
 use crate::credentials::{Environment, S3Settings};
 use crate::error::{Result, StoreError};
@@ -73,9 +74,10 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
         builder = builder.with_region(region);
     }
     let is_plain = |endpoint: &String| endpoint.to_ascii_lowercase().starts_with("http://");
-    // Over TLS nobody can change a payload on its way; hashing it for the signature too would cost a tenth of an upload.
-    let is_encrypted = !settings.endpoint.as_ref().is_some_and(is_plain);
-    if is_encrypted && environment.get("AWS_UNSIGNED_PAYLOAD").is_none() {
+    // Over TLS, and within one machine, nobody can change a payload on its way; hashing it for the signature too would cost a
+    // tenth of an upload.
+    let is_open = |endpoint: &String| is_plain(endpoint) && !is_loopback(endpoint);
+    if !settings.endpoint.as_ref().is_some_and(is_open) && environment.get("AWS_UNSIGNED_PAYLOAD").is_none() {
         builder = builder.with_unsigned_payload(true);
     }
     if let Some(endpoint) = &settings.endpoint {
@@ -93,4 +95,40 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
         true,
         prefix,
     ))
+}
+
+/// Does this endpoint lie on this machine?
+fn is_loopback(endpoint: &str) -> bool {
+    let host = Url::parse(endpoint).ok();
+    match host.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_addresses() {
+        for here in [
+            "http://127.0.0.1:9000",
+            "http://localhost/",
+            "http://[::1]:1",
+            "http://127.8.0.1",
+        ] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "http://10.0.0.1",
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org",
+            "nowhere",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
 }

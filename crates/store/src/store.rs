@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
 use tributary_tensorfile::{MappedFile, ReadAt};
 
@@ -69,7 +70,8 @@ impl Store {
     ///
     /// For S3, credentials and endpoint come from the usual AWS variables (`AWS_ACCESS_KEY_ID`,
     /// `AWS_ENDPOINT_URL_S3`, ...) and from `~/.aws/credentials` and `~/.aws/config` (`AWS_PROFILE`). Payloads are hashed
-    /// for their signature where the endpoint is plain HTTP; over TLS only with `AWS_UNSIGNED_PAYLOAD=false`.
+    /// for their signature where the endpoint is plain HTTP to another machine; over TLS and on this machine only with
+    /// `AWS_UNSIGNED_PAYLOAD=false`.
     ///
     /// # Errors
     /// [`StoreError::Address`] if the address is not understood or its credentials cannot be found.
@@ -101,6 +103,11 @@ impl Store {
             }
             Address::S3 { bucket, prefix } => amazon::open(url, &bucket, prefix, &environment),
         }
+    }
+
+    /// A store in memory that nobody else sees, called `memory:///name` in messages; gone with its last copy.
+    pub fn scratch(name: &str) -> Store {
+        Self::from_object_store(Arc::new(InMemory::new()), &format!("memory:///{name}"))
     }
 
     /// A store on any backend that has multipart uploads, called `url` in messages; for memory, and for tests with

@@ -44,15 +44,17 @@ pub(crate) fn weighted_sum(terms: &[Term<'_>], sum: &mut [f64]) {
 
 #[inline(always)]
 fn add<const N: usize>(terms: &[Term<'_>; N], sum: &mut [f64]) {
-    let len = sum.len();
-    // Equal lengths, known to the compiler: no bounds checks in the loop.
-    if terms.iter().any(|term| term.values.len() != len) {
-        return;
-    }
-    for (i, sum) in sum.iter_mut().enumerate() {
+    // Copied, and every slice of one length: or else the compiler reads the terms anew for every element, and one by one.
+    let coefficients = terms.map(|term| term.coefficient);
+    let len = terms
+        .iter()
+        .fold(sum.len(), |len, term| len.min(term.values.len()));
+    debug_assert_eq!(len, sum.len());
+    let values = terms.map(|term| &term.values[..len]);
+    for (at, sum) in sum[..len].iter_mut().enumerate() {
         let mut value = *sum;
-        for term in terms {
-            value += term.coefficient * f64::from(term.values[i]);
+        for term in 0..N {
+            value += coefficients[term] * f64::from(values[term][at]);
         }
         *sum = value;
     }
