@@ -22,11 +22,20 @@ pub enum Family {
     Qwen2,
     /// `Qwen3ForCausalLM`: every head's queries and keys are normalised before they are rotated.
     Qwen3,
+    /// `BaichuanForCausalLM` of 7 billion parameters: Llama, stored with queries, keys and values in one matrix and a head whose rows
+    /// are normalised before use. Loaded as the Llama that it is.
+    Baichuan2,
 }
 
 impl Family {
     /// The families with code behind them.
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+    pub const ALL: [Self; 5] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Baichuan2,
+    ];
 
     /// `model_type` of `config.json`.
     pub fn model_type(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Family {
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Baichuan2 => "baichuan",
         }
     }
 
@@ -45,6 +55,7 @@ impl Family {
             Self::Mistral => "MistralForCausalLM",
             Self::Qwen2 => "Qwen2ForCausalLM",
             Self::Qwen3 => "Qwen3ForCausalLM",
+            Self::Baichuan2 => "BaichuanForCausalLM",
         }
     }
 
@@ -226,8 +237,11 @@ impl ModelConfig {
                 return Err(fault(format!("{key} {value} has no code; accepted: {accepted}")));
             }
         }
+        if family == Family::Baichuan2 {
+            check_baichuan(&raw).map_err(fault)?;
+        }
         let sliding_window = match family {
-            Family::Llama => None,
+            Family::Llama | Family::Baichuan2 => None,
             // Only where the key says null is there no window.
             Family::Mistral if !raw.contains_key("sliding_window") => Some(4096),
             Family::Mistral => keys.optional_size("sliding_window")?,
@@ -292,6 +306,21 @@ impl ModelConfig {
             eos: token_ids(raw.get("eos_token_id")),
             raw,
         })
+    }
+
+    /// The same model as a Llama, which is what [`Family::Baichuan2`] is once it is loaded.
+    pub(crate) fn into_llama(mut self) -> Self {
+        self.family = Family::Llama;
+        let own = [
+            ("architectures", json!([Family::Llama.architecture()])),
+            ("model_type", json!(Family::Llama.model_type())),
+        ];
+        for (key, value) in own {
+            self.raw.insert(key.to_owned(), value);
+        }
+        // Python that is not part of the model any more.
+        self.raw.remove("auto_map");
+        self
     }
 
     /// Parameters, a tied head counted once.
@@ -371,6 +400,20 @@ impl Keys<'_> {
             place: self.place.to_owned(),
             reason: format!("{key} is missing"),
         })
+    }
+}
+
+/// Models of the same name that are something else.
+fn check_baichuan(raw: &Map<String, Value>) -> Result<(), String> {
+    let architecture = raw.get("architectures").and_then(|names| names.get(0));
+    if architecture.and_then(Value::as_str) != Some(Family::Baichuan2.architecture()) {
+        return Err("of model_type baichuan, Baichuan2 (architecture BaichuanForCausalLM) has code, the first one has not".to_owned());
+    }
+    match raw.contains_key("max_position_embeddings") {
+        true => Ok(()),
+        false => Err(
+            "Baichuan2 13B, whose attention is biased by distance (ALiBi), has no code; 7B has".to_owned(),
+        ),
     }
 }
 

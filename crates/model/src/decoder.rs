@@ -16,6 +16,22 @@ use crate::weights::{LayerWeights, Parameter, Weights, initial_values};
 /// Hears of a layer's number, its input and its output.
 type Observer<'a> = &'a mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>) -> Result<()>;
 
+/// The matrices of a layer by what they multiply: those of one input stand together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MatrixInput {
+    /// Of `q_proj`, `k_proj` and `v_proj`.
+    Attention,
+    /// Of `o_proj`.
+    AttentionOutput,
+    /// Of `gate_proj` and `up_proj`.
+    FeedForward,
+    /// Of `down_proj`.
+    FeedForwardOutput,
+}
+
+/// Hears of what a layer's matrices multiply, `[rows·len, columns of the matrix]`.
+type InputObserver<'a> = &'a mut dyn FnMut(MatrixInput, &Tensor<2>);
+
 /// A decoder on a device.
 #[derive(Debug)]
 pub struct Decoder {
@@ -135,9 +151,35 @@ impl Decoder {
         for layer in &self.weights.layers[..number] {
             hidden = self.layer(layer, hidden, attention);
         }
-        let (hidden, inner) = self.before_down(last, hidden, attention);
+        let (hidden, inner) = self.before_down(last, hidden, attention, &mut |_, _| {});
         let out = hidden + kernel::linear(inner.clone(), last.down.clone());
         Ok((inner, out))
+    }
+
+    /// Tells `hear` of what every matrix of every layer multiplies: the layer's number, which matrices, and their input,
+    /// `[rows·len, columns of the matrix]`.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`], and those of `hear`.
+    pub fn matrix_inputs(
+        &self,
+        batch: &TokenBatch,
+        hear: &mut dyn FnMut(usize, MatrixInput, &Tensor<2>) -> Result<()>,
+    ) -> Result<()> {
+        let geometry = self.geometry_of(batch)?;
+        let attention: &mut dyn FnMut(_, _, _) -> _ = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
+        let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
+        for (number, layer) in self.weights.layers.iter().enumerate() {
+            let mut heard = Ok(());
+            let (before, inner) = self.before_down(layer, hidden, attention, &mut |which, input| {
+                if heard.is_ok() {
+                    heard = hear(number, which, input);
+                }
+            });
+            heard?;
+            hidden = before + kernel::linear(inner, layer.down.clone());
+        }
+        Ok(())
     }
 
     fn geometry_of(&self, batch: &TokenBatch) -> Result<Arc<Geometry>> {
@@ -227,31 +269,74 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::Input`] for no tokens, or an id outside the vocabulary.
     pub fn extend(&self, tokens: &[u32], cache: &mut KeyValueCache) -> Result<Vec<f32>> {
-        let outside = tokens
-            .iter()
-            .find(|&&token| token as usize >= self.config.vocab_size);
-        if let Some(token) = outside {
-            let size = self.config.vocab_size;
-            return Err(ModelError::Input(format!(
-                "token {token} is outside the model's vocabulary of {size}"
-            )));
-        }
-        if tokens.is_empty() {
-            return Err(ModelError::Input("no tokens to continue: give a prompt".into()));
-        }
+        self.check(tokens)?;
         let (past, len) = (cache.len(), tokens.len());
         let positions = (past as u32..(past + len) as u32).collect();
         let geometry = self.geometry(1, len, past + len, vec![0; len], positions);
-        let mut hidden = kernel::embedding(self.weights.embedding.clone(), &Arc::from(tokens));
-        for (index, layer) in self.weights.layers.iter().enumerate() {
-            hidden = self.layer(layer, hidden, &mut |q, k, v| {
-                cache.attend(index, q, k, v, &geometry)
-            });
-        }
+        let hidden = self.extended(tokens, &mut |layer, q, k, v| {
+            cache.attend(layer, q, k, v, &geometry)
+        });
         cache.advance(len);
-        let last = hidden.slice([len - 1..len, 0..self.config.hidden_size]);
-        let last = kernel::rms_norm(last, self.weights.norm.clone(), self.config.norm_epsilon);
-        host(kernel::linear(last, self.weights.head()))
+        self.next(hidden.slice([len - 1..len, 0..self.config.hidden_size]))
+    }
+
+    /// Logits (`[caches·vocab]`) of the token after each of `tokens`, of which one follows what each cache holds: the weights are
+    /// read once for all of them.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] for no tokens, not one for each cache, or an id outside the vocabulary.
+    pub fn extend_each(&self, tokens: &[u32], caches: &mut [&mut KeyValueCache]) -> Result<Vec<f32>> {
+        self.check(tokens)?;
+        if tokens.len() != caches.len() {
+            let message = format!("{} tokens for {} sequences", tokens.len(), caches.len());
+            return Err(ModelError::Input(message));
+        }
+        let geometry = |cache: &&mut KeyValueCache| {
+            let past = cache.len();
+            self.geometry(1, 1, past + 1, vec![0], vec![past as u32])
+        };
+        let geometries: Vec<Geometry> = caches.iter().map(geometry).collect();
+        let hidden = self.extended(tokens, &mut |layer, q, k, v| {
+            let row = |of: &Tensor<2>, at: usize| of.clone().slice([at..at + 1, 0..of.dims()[1]]);
+            let sequences = caches.iter_mut().zip(&geometries).enumerate();
+            let attended = sequences.map(|(at, (cache, geometry))| {
+                cache.attend(layer, row(&q, at), row(&k, at), row(&v, at), geometry)
+            });
+            Tensor::cat(attended.collect(), 0)
+        });
+        caches.iter_mut().for_each(|cache| cache.advance(1));
+        self.next(hidden)
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        let size = self.config.vocab_size;
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= size) {
+            let message = format!("token {token} is outside the model's vocabulary of {size}");
+            return Err(ModelError::Input(message));
+        }
+        match tokens.is_empty() {
+            true => Err(ModelError::Input("no tokens to continue: give a prompt".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Hidden states of `tokens` after the last layer, where `attend` knows what came before them.
+    fn extended(
+        &self,
+        tokens: &[u32],
+        attend: &mut dyn FnMut(usize, Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let mut hidden = kernel::embedding(self.weights.embedding.clone(), &Arc::from(tokens));
+        for (number, layer) in self.weights.layers.iter().enumerate() {
+            hidden = self.layer(layer, hidden, &mut |q, k, v| attend(number, q, k, v));
+        }
+        hidden
+    }
+
+    /// Logits of the tokens after those of these hidden states.
+    fn next(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
+        let hidden = kernel::rms_norm(hidden, self.weights.norm.clone(), self.config.norm_epsilon);
+        host(kernel::linear(hidden, self.weights.head()))
     }
 
     /// One layer: `h += attention(norm(h))`, then `h += feed_forward(norm(h))`.
@@ -261,7 +346,7 @@ impl Decoder {
         hidden: Tensor<2>,
         attention: &mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
-        let (hidden, inner) = self.before_down(layer, hidden, attention);
+        let (hidden, inner) = self.before_down(layer, hidden, attention, &mut |_, _| {});
         hidden + kernel::linear(inner, layer.down.clone())
     }
 
@@ -271,9 +356,11 @@ impl Decoder {
         layer: &LayerWeights,
         hidden: Tensor<2>,
         attention: &mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+        hear: InputObserver<'_>,
     ) -> (Tensor<2>, Tensor<2>) {
         let epsilon = self.config.norm_epsilon;
         let x = kernel::rms_norm(hidden.clone(), layer.input_norm.clone(), epsilon);
+        hear(MatrixInput::Attention, &x);
         let mut q = kernel::linear(x.clone(), layer.q.clone());
         let mut k = kernel::linear(x.clone(), layer.k.clone());
         let mut v = kernel::linear(x, layer.v.clone());
@@ -290,11 +377,16 @@ impl Decoder {
             };
             (q, k) = (normalise(q, of_q), normalise(k, of_k));
         }
-        let hidden = hidden + kernel::linear(attention(q, k, v), layer.o.clone());
+        let attended = attention(q, k, v);
+        hear(MatrixInput::AttentionOutput, &attended);
+        let hidden = hidden + kernel::linear(attended, layer.o.clone());
         let x = kernel::rms_norm(hidden.clone(), layer.post_attention_norm.clone(), epsilon);
+        hear(MatrixInput::FeedForward, &x);
         let gate = kernel::linear(x.clone(), layer.gate.clone());
         let up = kernel::linear(x, layer.up.clone());
-        (hidden, kernel::swiglu(gate, up))
+        let inner = kernel::swiglu(gate, up);
+        hear(MatrixInput::FeedForwardOutput, &inner);
+        (hidden, inner)
     }
 
     pub(crate) fn geometry(

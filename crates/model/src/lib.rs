@@ -20,13 +20,13 @@ mod tree;
 mod weights;
 
 pub use batch::TokenBatch;
-pub use burn::tensor::Tensor;
+pub use burn::tensor::{DType as TensorType, Tensor};
 pub use cache::KeyValueCache;
 pub use config::{Family, LlamaSizes, ModelConfig, RopeScaling};
-pub use decoder::{Decoder, host};
+pub use decoder::{Decoder, MatrixInput, host};
 pub use device::Device;
 pub use error::{ModelError, Result};
-pub use generate::{Finish, Generated, GenerationOptions, generate};
+pub use generate::{Continuation, Finish, Generated, GenerationOptions, continue_all, generate};
 pub use load::{check_tensors, load_config};
 pub use rotary::Rotary;
 pub use sample::{SamplingOptions, mix};
