@@ -41,6 +41,23 @@ pub enum EvaluateError {
         /// The choice.
         choice: String,
     },
+    /// The answer alone would fill the model's context.
+    #[error(
+        "answers of up to {answer} tokens leave no room for a prompt: the model was made for {context}; give the task a smaller \
+         `max_gen_toks`"
+    )]
+    NoRoom {
+        /// The model's tokens.
+        context: usize,
+        /// Those that an answer may have.
+        answer: usize,
+    },
+    /// A chat was asked for, and the model has no words for one.
+    #[error("the model has no chat template: its prompts can only be continued as they are")]
+    NoChatTemplate,
+    /// A chat was asked for where nothing is written.
+    #[error("only tasks that are answered in writing (`output_type: generate_until`) can be asked as a chat")]
+    NotWritten,
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

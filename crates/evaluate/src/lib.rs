@@ -1,5 +1,5 @@
-//! What one forward pass over held-out text says of a model: likelihood, accuracy, calibration, Block Influence; with
-//! standard errors over documents.
+//! What a model is worth: what one forward pass over held-out text says (likelihood, accuracy, calibration, Block Influence), and
+//! tasks, which it answers by choosing, writing or reading; with standard errors over documents and rows.
 //!
 //! Floor 3: takes a decoder and documents, gives figures; where they come from and go to is the jobs' business.
 
@@ -7,18 +7,25 @@ mod bootstrap;
 mod calibration;
 mod error;
 mod influence;
+mod instruction;
 mod likelihood;
 mod measure;
 mod prediction;
+mod rouge;
 mod task;
 
 pub use bootstrap::{Interval, bootstrap_difference};
 pub use calibration::{Bin, Calibration};
 pub use error::{EvaluateError, Result};
 pub use influence::BlockInfluence;
+pub use instruction::{Instruction, InstructionError, loose, strict};
 pub use likelihood::{
     DocumentScore, Likelihood, LikelihoodOptions, PairedDifference, ScoredDocuments, accuracy,
     paired_difference,
 };
 pub use measure::{CalibrationWanted, Measured, Wanted, measure};
-pub use task::{ChoiceRecord, ChoiceScores, Question, Task, TaskError, choose, summarise_choices};
+pub use rouge::{Measure, Rouge, RougeReader, RougeText, Variant, best_rouge, rouge};
+pub use task::{
+    Answer, AnswerOptions, BuiltIn, Exercise, Given, Part, Task, TaskError, TaskScore, is_exponential,
+    summarise_answers,
+};

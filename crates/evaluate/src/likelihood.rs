@@ -65,7 +65,7 @@ pub struct ScoredDocuments {
 /// The ratio estimate Σ values / Σ tokens with its linearised error over documents (Cochran, *Sampling Techniques*,
 /// §6.3): `√(n/(n−1)·Σ(vᵢ − r·tᵢ)²) / Σt`, documents being the sampled units since their tokens hang together. None
 /// without a token; no error for a single document.
-fn ratio(values: &[(f64, u64)]) -> Option<(f64, Option<f64>)> {
+pub(crate) fn ratio(values: &[(f64, u64)]) -> Option<(f64, Option<f64>)> {
     let tokens: u64 = values.iter().map(|(_, tokens)| tokens).sum();
     if tokens == 0 {
         return None;
@@ -218,6 +218,7 @@ mod tests {
             top: vec![1, 5, 50],
             calibration: Some(CalibrationWanted {
                 bins: 100,
+                logarithmic: true,
                 class_wise: true,
             }),
             block_influence: true,
@@ -261,6 +262,7 @@ mod tests {
             let wanted = Wanted {
                 calibration: Some(CalibrationWanted {
                     bins: 12,
+                    logarithmic: true,
                     class_wise: true,
                 }),
                 ..Wanted::default()

@@ -2,6 +2,8 @@
 
 use tributary_model::kernel::cpu::simd::{exp, max, sum, vectorised};
 
+use crate::calibration::LogRow;
+
 /// Partial sums in `f64`.
 const LANES: usize = 8;
 
@@ -22,6 +24,8 @@ pub(crate) struct Prediction {
     pub(crate) probable: Vec<(usize, f64)>,
     /// `1/Σ eˡ⁻ᵐᵃˣ`, which makes probabilities of what [`predict`] leaves in the row.
     pub(crate) scale: f64,
+    /// What the row adds to bins of factors of two, where they are asked for.
+    pub(crate) by_factors: Option<Box<LogRow>>,
 }
 
 /// Reads a row of logits, `[vocabulary]`, and leaves `eˡ⁻ᵐᵃˣ` in it. Tokens of probability `least` or more are listed.
@@ -68,6 +72,7 @@ fn read(logits: &mut [f32], target: usize, least: f64) -> Prediction {
         p_max: 1.0 / total,
         probable,
         scale: 1.0 / total,
+        by_factors: None,
     }
 }
 

@@ -10,25 +10,26 @@ mod import;
 mod merge;
 mod merge_figures;
 mod merge_search;
+mod names;
 mod prune;
 mod synth;
+mod task_set;
 mod threads;
 mod tokenizer;
 mod train_lm;
 
 pub use blame::{Blame, Classed};
 pub use data_set::{DATA_SET_KIND, DataSet};
-pub use evaluate::{
-    ComparedRow, Comparison, Evaluate, EvaluateSettings, Metric, TaskSet, compare_evaluations,
-};
+pub use evaluate::{ComparedRow, Comparison, Evaluate, EvaluateSettings, Metric, compare_evaluations};
 pub use import::{
     DEFAULT_SHARD_BYTES, Import, ImportError, ImportProgress, ImportSettings, ImportStepSettings, Imported,
     import,
 };
 pub use merge::Merge;
-pub use merge_search::{Baseline, MergeSearch, MergeSearchSettings, SearchBy};
+pub use merge_search::{Baseline, MergeSearch, MergeSearchSettings, MethodSettings, SearchBy, SearchedRange};
 pub use prune::{ChosenBy, ChosenHow, CurveSettings, Prune, PruneSettings};
 pub use synth::{Synth, SynthSettings};
+pub use task_set::{BuiltInTask, TaskSet};
 pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};
 pub use train_lm::{
     BatchSettings, CheckpointSettings, LossOn, NewModel, OptimizerSettings, Publish, SaveDtype,

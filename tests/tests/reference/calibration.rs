@@ -84,6 +84,7 @@ fn calibration_errors_are_those_of_the_definitions() {
         let wanted = Wanted {
             calibration: Some(CalibrationWanted {
                 bins: *bins,
+                logarithmic: false,
                 class_wise: true,
             }),
             ..Wanted::default()
@@ -165,6 +166,7 @@ fn smollm2_is_best_calibrated_near_temperature_one() {
     let wanted = Wanted {
         calibration: Some(CalibrationWanted {
             bins: 15,
+            logarithmic: false,
             class_wise: false,
         }),
         ..Wanted::default()

@@ -65,31 +65,24 @@ fn choices_are_those_of_the_harness() {
             "--data",
             data.to_str().unwrap(),
         ]);
-        let ours = said["results"][0]["questions"].as_array().unwrap();
+        let ours = said["results"][0]["answers"].as_array().unwrap();
         let limit = QUESTIONS.to_string();
         let arguments: [&OsStr; 4] = [model.as_ref(), task.as_ref(), data.as_ref(), limit.as_ref()];
-        let theirs = python.ask("choices.py", &arguments);
-        let theirs = theirs.as_array().unwrap();
+        let theirs = python.ask("harness.py", &arguments);
+        let theirs = theirs["rows"].as_array().unwrap();
         assert_eq!((ours.len(), theirs.len()), (QUESTIONS, QUESTIONS));
         let (mut largest, mut right) = (0.0f64, 0);
         for (ours, theirs) in ours.iter().zip(theirs) {
-            let list = |side: &Value| -> Vec<f64> {
-                let found = side["log_likelihoods"].as_array().unwrap();
-                found.iter().map(|value| value.as_f64().unwrap()).collect()
-            };
-            for (a, b) in list(ours).iter().zip(list(theirs)) {
-                largest = largest.max((a - b).abs());
+            let choices = ours["log_likelihoods"].as_array().unwrap().iter();
+            for (a, b) in choices.zip(theirs["filtered"].as_array().unwrap()) {
+                let difference = a.as_f64().unwrap() - b[0].as_f64().unwrap();
+                largest = largest.max(difference.abs());
             }
-            let is_right =
-                |side: &Value, metric: &str| side[metric] == json!(true) || side[metric] == json!(1.0);
             for metric in ["acc", "acc_norm"] {
-                assert_eq!(
-                    is_right(ours, metric),
-                    is_right(theirs, metric),
-                    "{name}: {ours} {theirs}"
-                );
+                let ours = &ours["scores"][metric]["value"];
+                assert_eq!(ours, &theirs["scores"][metric], "{name}: {ours} {theirs}");
             }
-            right += usize::from(is_right(ours, "acc"));
+            right += usize::from(ours["scores"]["acc"]["value"] == json!(1.0));
         }
         eprintln!(
             "{name}: {QUESTIONS} questions, {right} right on both sides, log-likelihoods within {largest:.1e}"

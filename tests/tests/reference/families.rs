@@ -17,7 +17,7 @@ fn every_family_computes_what_transformers_does() {
     let arguments: [&OsStr; 1] = [folder.path().as_ref()];
     let answers = python.ask("families.py", &arguments);
     let answers = answers.as_object().unwrap();
-    assert_eq!(answers.len(), 5);
+    assert_eq!(answers.len(), 6);
     for (name, answer) in answers {
         let place = folder.path().join(name);
         let decoder = Decoder::load(&LocalDirectory::new(&place), Device::Cpu).unwrap();

@@ -12,10 +12,13 @@ mod calibration;
 mod choices;
 mod examples;
 mod families;
+mod instructions;
 mod program;
 mod python;
+mod rouge;
 mod smollm2;
 mod stories;
+mod written;
 
 use std::path::PathBuf;
 

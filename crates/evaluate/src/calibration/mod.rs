@@ -8,13 +8,18 @@
 //!   had a probability in bin m, Sₘ the probability mass of all predictions in it. It lies in [0, 2]; half of it is the mass
 //!   that lies in the wrong bins. It is no proper score: a uniform prediction has 0 whatever comes.
 //!
+//! A fourth, **Full-ECE over bins of factors of two**, is Full-ECE with the bins of [`logarithmic`]: with bins of equal width nearly all
+//! of a vocabulary lies in the first one, where any distribution of its mass among the tokens looks alike.
+//!
 //! At most M tokens of a position have a probability of 1/M or more, so only those are looked at one by one; what is in the
 //! first bin follows from the sums being N. Standard errors of ECE and Full-ECE come from leaving out one document after the
 //! other (jackknife): the same every time, and cheaper than drawing documents anew. Class-wise ECE has none.
 
 mod class_wise;
+mod logarithmic;
 mod report;
 mod sums;
 
+pub(crate) use logarithmic::{LogRow, log_row};
 pub use report::{Bin, Calibration};
 pub(crate) use sums::CalibrationSums;

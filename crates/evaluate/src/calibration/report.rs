@@ -38,10 +38,19 @@ pub struct Calibration {
     pub full_ece: f64,
     /// Its standard error, leaving out one document after the other; none for a single document.
     pub full_ece_stderr: Option<f64>,
+    /// Full-ECE over bins of factors of two from 2⁻²⁰ on, in [0, 2], if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_ece_log: Option<f64>,
+    /// Its standard error, as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_ece_log_stderr: Option<f64>,
     /// The reliability table of the most probable tokens.
     pub top: Vec<Bin>,
     /// The reliability table of all tokens.
     pub full: Vec<Bin>,
+    /// That of all tokens by factors of two, if asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logarithmic: Vec<Bin>,
 }
 
 impl Calibration {
@@ -49,21 +58,28 @@ impl Calibration {
     /// and class-wise ECE, which takes every token's sums. None without a part, or if parts differ in bins or vocabulary.
     pub fn merged(parts: &[Calibration]) -> Option<Calibration> {
         let (first, rest) = parts.split_first()?;
+        let like = (first.bins, first.classes, first.logarithmic.len());
         if rest
             .iter()
-            .any(|part| (part.bins, part.classes) != (first.bins, first.classes))
+            .any(|part| (part.bins, part.classes, part.logarithmic.len()) != like)
         {
             return None;
         }
         let mut all = Calibration {
             ece_stderr: None,
             full_ece_stderr: None,
+            full_ece_log_stderr: None,
             class_wise_ece: first.class_wise_ece.filter(|_| rest.is_empty()),
             ..first.clone()
         };
         for part in rest {
             all.positions += part.positions;
-            for (rows, others) in [(&mut all.top, &part.top), (&mut all.full, &part.full)] {
+            let tables = [
+                (&mut all.top, &part.top),
+                (&mut all.full, &part.full),
+                (&mut all.logarithmic, &part.logarithmic),
+            ];
+            for (rows, others) in tables {
                 for (row, other) in rows.iter_mut().zip(others) {
                     row.predictions += other.predictions;
                     row.mass += other.mass;
@@ -76,6 +92,7 @@ impl Calibration {
             gaps.sum::<f64>() / all.positions.max(1) as f64
         };
         (all.ece, all.full_ece) = (error(&all.top), error(&all.full));
+        all.full_ece_log = first.full_ece_log.map(|_| error(&all.logarithmic));
         Some(all)
     }
 
@@ -83,23 +100,24 @@ impl Calibration {
     pub(crate) fn of(total: &CalibrationSums, documents: &[CalibrationSums]) -> Calibration {
         let mut calibration = total.calibration();
         if documents.len() > 1 {
-            let [ece, full_ece] = jackknife(total, documents);
+            let [ece, full_ece, full_ece_log] = jackknife(total, documents);
             calibration.ece_stderr = Some(ece);
             calibration.full_ece_stderr = Some(full_ece);
+            calibration.full_ece_log_stderr = calibration.full_ece_log.map(|_| full_ece_log);
         }
         calibration
     }
 }
 
-/// Standard errors of ECE and Full-ECE: each document is left out once (Efron & Stein 1981),
+/// Standard errors of ECE and both Full-ECEs: each document is left out once (Efron & Stein 1981),
 /// `√((n−1)/n · Σ(θ₋ᵢ − θ̄)²)`, documents being the sampled units since their tokens hang together.
-fn jackknife(total: &CalibrationSums, documents: &[CalibrationSums]) -> [f64; 2] {
-    let without: Vec<[f64; 2]> = documents
+fn jackknife(total: &CalibrationSums, documents: &[CalibrationSums]) -> [f64; 3] {
+    let without: Vec<[f64; 3]> = documents
         .iter()
         .map(|document| total.errors_without(document))
         .collect();
     let count = without.len() as f64;
-    [0, 1].map(|at| {
+    [0, 1, 2].map(|at| {
         let mean = without.iter().map(|errors| errors[at]).sum::<f64>() / count;
         let squares: f64 = without.iter().map(|errors| (errors[at] - mean).powi(2)).sum();
         ((count - 1.0) / count * squares).sqrt()

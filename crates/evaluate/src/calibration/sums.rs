@@ -1,6 +1,7 @@
 //! Streaming sums of calibration: O(bins) memory, and O(vocabulary + positions) at most for class-wise ECE.
 
 use super::class_wise::ClassSums;
+use super::logarithmic::{LOG_BINS, edges};
 use super::report::{Bin, Calibration};
 use crate::prediction::Prediction;
 
@@ -44,11 +45,16 @@ impl BinSums {
         gaps.sum::<f64>() / positions.max(1) as f64
     }
 
+    /// Bins of equal width.
     fn rows(&self) -> Vec<Bin> {
         let bins = self.count.len() as f64;
+        self.rows_between(|bin| (bin as f64 / bins, (bin + 1) as f64 / bins))
+    }
+
+    fn rows_between(&self, edges: impl Fn(usize) -> (f64, f64)) -> Vec<Bin> {
         let row = |bin: usize| Bin {
-            from: bin as f64 / bins,
-            to: (bin + 1) as f64 / bins,
+            from: edges(bin).0,
+            to: edges(bin).1,
             predictions: self.count[bin],
             mass: self.mass[bin],
             hits: self.hits[bin],
@@ -68,11 +74,13 @@ pub(crate) struct CalibrationSums {
     /// Of all tokens. The first bin's mass and count follow from the others: see [`Self::full`].
     full: BinSums,
     class_wise: Option<ClassSums>,
+    /// Of all tokens, by factors of two.
+    logarithmic: Option<BinSums>,
 }
 
 impl CalibrationSums {
     /// Nothing counted yet, for `bins` bins (1 to 65,535) and a vocabulary of `classes`.
-    pub(crate) fn new(bins: usize, classes: usize, class_wise: bool) -> CalibrationSums {
+    pub(crate) fn new(bins: usize, classes: usize, class_wise: bool, logarithmic: bool) -> CalibrationSums {
         let bins = bins.clamp(1, usize::from(u16::MAX));
         CalibrationSums {
             bins,
@@ -81,6 +89,7 @@ impl CalibrationSums {
             top: BinSums::new(bins),
             full: BinSums::new(bins),
             class_wise: class_wise.then(|| ClassSums::new(classes)),
+            logarithmic: logarithmic.then(|| BinSums::new(LOG_BINS)),
         }
     }
 
@@ -104,6 +113,13 @@ impl CalibrationSums {
         self.full.hits[bin_of(prediction.p_target, self.bins)] += 1;
         if let Some(sums) = &mut self.class_wise {
             sums.add(prediction, self.bins);
+        }
+        if let (Some(sums), Some(row)) = (&mut self.logarithmic, &prediction.by_factors) {
+            for bin in 0..LOG_BINS {
+                sums.count[bin] += u64::from(row.count[bin]);
+                sums.mass[bin] += row.mass[bin];
+            }
+            sums.hits[row.target] += 1;
         }
     }
 
@@ -132,19 +148,31 @@ impl CalibrationSums {
             class_wise_ece: self.class_wise.as_ref().map(|sums| sums.error(self.positions)),
             full_ece: full.error(self.positions),
             full_ece_stderr: None,
+            full_ece_log: self.logarithmic.as_ref().map(|sums| sums.error(self.positions)),
+            full_ece_log_stderr: None,
             top: self.top.rows(),
             full: full.rows(),
+            logarithmic: self
+                .logarithmic
+                .as_ref()
+                .map(|sums| sums.rows_between(edges))
+                .unwrap_or_default(),
         }
     }
 
-    /// ECE and Full-ECE of everything but these positions, which are among those counted here.
-    pub(super) fn errors_without(&self, others: &CalibrationSums) -> [f64; 2] {
+    /// ECE, Full-ECE and that by factors of two of everything but these positions, which are among those counted here.
+    pub(super) fn errors_without(&self, others: &CalibrationSums) -> [f64; 3] {
         let positions = self.positions - others.positions;
         let error = |all: &BinSums, less: &BinSums| {
             let gap = |bin: usize| (all.hits[bin] - less.hits[bin]) as f64 - (all.mass[bin] - less.mass[bin]);
-            (0..self.bins).map(|bin| gap(bin).abs()).sum::<f64>() / positions.max(1) as f64
+            (0..all.hits.len()).map(|bin| gap(bin).abs()).sum::<f64>() / positions.max(1) as f64
         };
-        [error(&self.top, &others.top), error(&self.full(), &others.full())]
+        let logarithmic = self.logarithmic.as_ref().zip(others.logarithmic.as_ref());
+        [
+            error(&self.top, &others.top),
+            error(&self.full(), &others.full()),
+            logarithmic.map_or(0.0, |(all, less)| error(all, less)),
+        ]
     }
 }
 
@@ -167,7 +195,7 @@ mod tests {
             (10, 0.4375, 0.375, 0.975),
             (1, 0.1625, 0.141_666_666_7, 0.0),
         ] {
-            let mut sums = CalibrationSums::new(bins, 3, true);
+            let mut sums = CalibrationSums::new(bins, 3, true, false);
             for (row, target) in &rows {
                 count(&mut sums, row, *target, bins);
             }
@@ -211,7 +239,7 @@ mod tests {
     #[test]
     fn a_uniform_prediction_has_no_full_error_and_one_that_is_always_wrong_has_two() {
         for (logits, target, expected) in [([0.0f32; 5], 3, 0.0), ([0.0, 90.0, 0.0, 0.0, 0.0], 3, 2.0)] {
-            let mut sums = CalibrationSums::new(10, 5, false);
+            let mut sums = CalibrationSums::new(10, 5, false, false);
             for _ in 0..7 {
                 sums.add(&predict(&mut logits.clone(), target, CalibrationSums::least(10)));
             }
@@ -223,7 +251,7 @@ mod tests {
     fn names_of_tokens_do_not_matter() {
         let logits: Vec<f32> = (0..40).map(|at| ((at * 31) % 37) as f32 / 6.0).collect();
         let errors = |turn: usize| {
-            let mut sums = CalibrationSums::new(15, 40, true);
+            let mut sums = CalibrationSums::new(15, 40, true, false);
             for target in 0..40 {
                 let mut row: Vec<f32> = (0..40).map(|at| logits[(at + target) % 40]).collect();
                 row.rotate_left(turn);

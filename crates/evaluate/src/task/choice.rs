@@ -5,57 +5,41 @@
 //! largest Σ log p per letter (Unicode scalar values) of the choice; of equals the first. What the choices of a question have in
 //! common is read once ([`Tree`]).
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
 use tributary_data::Tokenizer;
 use tributary_model::{Branch, Decoder, Tree};
 
-use super::file::Question;
+use super::answer::{Answer, Given, Part};
 use crate::error::{EvaluateError, Result};
 use crate::likelihood::LikelihoodOptions;
 
-/// What a model made of one question.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChoiceRecord {
-    /// Number of the row, from 0.
-    pub row: usize,
+/// One question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// Number of its row, from 0.
+    pub(super) row: usize,
+    /// What stands before each choice.
+    pub(super) context: String,
+    /// The choices, without the delimiter.
+    pub(super) choices: Vec<String>,
+    /// What stands between the context and a choice.
+    pub(super) delimiter: String,
     /// The right choice.
-    pub gold: usize,
-    /// Σ log p of each choice, nats.
-    pub log_likelihoods: Vec<f64>,
-    /// Letters of each choice.
-    pub letters: Vec<usize>,
-    /// Is the right choice the most probable one?
-    pub acc: bool,
-    /// Is it per letter?
-    pub acc_norm: bool,
-}
-
-/// Shares over all questions, with binomial standard errors (none for a single question).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChoiceScores {
-    /// Questions.
-    pub questions: u64,
-    /// Share answered right.
-    pub acc: f64,
-    /// Its standard error.
-    pub acc_stderr: Option<f64>,
-    /// Share answered right by probability per letter.
-    pub acc_norm: f64,
-    /// Its standard error.
-    pub acc_norm_stderr: Option<f64>,
+    pub(super) gold: usize,
 }
 
 /// Asks a model every question. `progress` hears of tokens read and all tokens, and says whether to go on.
 ///
 /// # Errors
 /// [`EvaluateError::NotFinite`], [`EvaluateError::Cancelled`]; what the model and the tokenizer give.
-pub fn choose(
+pub(super) fn choose(
     decoder: &Decoder,
     tokenizer: &Tokenizer,
     questions: &[Question],
     options: &LikelihoodOptions,
     progress: &mut dyn FnMut(u64, u64) -> bool,
-) -> Result<Vec<ChoiceRecord>> {
+) -> Result<Vec<Answer>> {
     let trees = questions
         .iter()
         .map(|question| tree(tokenizer, question, options.context))
@@ -96,13 +80,21 @@ pub fn choose(
             .zip(&letters)
             .map(|(sum, letters)| sum / *letters as f64)
             .collect();
-        Ok(ChoiceRecord {
+        let right = |values: &[f64]| Part {
+            value: f64::from(u8::from(largest(values) == Some(question.gold))),
+            weight: 1,
+        };
+        Ok(Answer {
             row: question.row,
-            gold: question.gold,
-            acc: largest(&log_likelihoods) == Some(question.gold),
-            acc_norm: largest(&by_letter) == Some(question.gold),
-            log_likelihoods,
-            letters,
+            scores: BTreeMap::from([
+                ("acc".to_owned(), right(&log_likelihoods)),
+                ("acc_norm".to_owned(), right(&by_letter)),
+            ]),
+            given: Given::Choice {
+                gold: question.gold,
+                log_likelihoods,
+                letters,
+            },
         })
     };
     questions.iter().map(record).collect()
@@ -193,51 +185,13 @@ fn text(
     Ok((tokens, first))
 }
 
-/// The shares; none without a question.
-pub fn summarise_choices(records: &[ChoiceRecord]) -> Option<ChoiceScores> {
-    let count = records.len() as f64;
-    let share = |right: &dyn Fn(&ChoiceRecord) -> bool| {
-        let share = records.iter().filter(|record| right(record)).count() as f64 / count;
-        // The harness divides by n − 1.
-        let stderr = (records.len() > 1).then(|| (share * (1.0 - share) / (count - 1.0)).sqrt());
-        (share, stderr)
-    };
-    let (acc, acc_stderr) = share(&|record| record.acc);
-    let (acc_norm, acc_norm_stderr) = share(&|record| record.acc_norm);
-    (!records.is_empty()).then_some(ChoiceScores {
-        questions: records.len() as u64,
-        acc,
-        acc_stderr,
-        acc_norm,
-        acc_norm_stderr,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn shares_have_errors() {
-        let record = |acc, acc_norm| ChoiceRecord {
-            row: 0,
-            gold: 0,
-            log_likelihoods: Vec::new(),
-            letters: Vec::new(),
-            acc,
-            acc_norm,
-        };
-        let found = summarise_choices(&[
-            record(true, false),
-            record(true, true),
-            record(false, true),
-            record(false, true),
-        ]);
-        let found = found.unwrap();
-        assert_eq!((found.acc, found.acc_norm), (0.5, 0.75));
-        assert!((found.acc_stderr.unwrap() - (0.25f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert_eq!(summarise_choices(&[record(true, true)]).unwrap().acc_stderr, None);
-        assert_eq!(summarise_choices(&[]), None);
+    fn of_equals_the_first_is_largest() {
         assert_eq!(largest(&[-2.0, -1.0, -1.0]), Some(1));
+        assert_eq!(largest(&[]), None);
     }
 }

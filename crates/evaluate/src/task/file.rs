@@ -1,13 +1,18 @@
-//! The file: which keys are understood, and what they make of a row.
+//! The file: which keys are understood, and what they mean.
 
 use serde_json::{Map, Value};
 
-use super::template::render;
+use super::field::Field;
+use super::filter::Filter;
+use super::metric::{Metric, check_keys, listed};
+use super::question::{Ask, Row, Shots, Task, TaskError};
+use super::reading;
+use super::writing::Generation;
 
 /// Longest chain of `include`.
 const MOST_INCLUDES: usize = 8;
 /// Keys of the harness that change nothing of what is computed here.
-const IGNORED: [&str; 13] = [
+const IGNORED: [&str; 12] = [
     "tag",
     "group",
     "task_alias",
@@ -18,94 +23,9 @@ const IGNORED: [&str; 13] = [
     "test_split",
     "should_decontaminate",
     "doc_to_decontamination_query",
-    "metric_list",
     "repeats",
     "metadata",
 ];
-
-/// Why a task cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TaskError {
-    /// The file is no YAML, or has keys or values that are not understood.
-    #[error("{0}")]
-    File(String),
-    /// A row does not fit the task.
-    #[error("row {row}: {reason}")]
-    Row {
-        /// Its number, from 1.
-        row: usize,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// A multiple-choice task.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Task {
-    /// `task`.
-    pub name: String,
-    /// `metadata.version`, as it is written.
-    pub version: Option<String>,
-    /// `dataset_kwargs.data_files`, if it is one file or has one for `test` or `validation`.
-    pub data_file: Option<String>,
-    description: Field,
-    text: Field,
-    target: Field,
-    choice: Field,
-    target_delimiter: String,
-    fewshot_delimiter: String,
-    /// Examples before each question.
-    shots: Vec<Map<String, Value>>,
-}
-
-/// One question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// Number of its row, from 0.
-    pub row: usize,
-    /// What stands before each choice.
-    pub context: String,
-    /// The choices, without the delimiter.
-    pub choices: Vec<String>,
-    /// What stands between the context and a choice.
-    pub delimiter: String,
-    /// The right choice.
-    pub gold: usize,
-}
-
-/// A key that is a template, a column's name, or plain.
-#[derive(Clone, Debug, PartialEq)]
-enum Field {
-    Template(String),
-    Plain(Value),
-}
-
-impl Field {
-    fn new(value: Value) -> Self {
-        match value {
-            Value::String(text) => Self::Template(text),
-            other => Self::Plain(other),
-        }
-    }
-
-    /// What it is for a row: a column of that name, or the template rendered.
-    fn of(&self, row: &Map<String, Value>) -> Result<Value, String> {
-        match self {
-            Self::Plain(value) => Ok(value.clone()),
-            Self::Template(text) => match row.get(text) {
-                Some(column) => Ok(column.clone()),
-                None => render(text, row).map(Value::String).map_err(|error| {
-                    let detail = error
-                        .detail()
-                        .map(|detail| format!(": {detail}"))
-                        .unwrap_or_default();
-                    format!("the template {text:?} fails: {}{detail}", error.kind())
-                }),
-            },
-        }
-    }
-}
 
 impl Task {
     /// Reads a task file. `include` gives the text of another one by the name that `include:` says.
@@ -116,140 +36,9 @@ impl Task {
         text: &str,
         include: &mut dyn FnMut(&str) -> Result<String, String>,
     ) -> Result<Task, TaskError> {
-        let mut keys = Keys(keys(text, include, MOST_INCLUDES).map_err(TaskError::File)?);
-        keys.task().map_err(TaskError::File)
+        let keys = keys(text, include, MOST_INCLUDES).map_err(TaskError::File)?;
+        Keys(keys).task().map_err(TaskError::File)
     }
-
-    /// The questions that rows make, the first `limit` of them.
-    ///
-    /// # Errors
-    /// [`TaskError::Row`] for a row that lacks what a template asks for, or has no right choice.
-    pub fn questions(&self, rows: &[Map<String, Value>], limit: usize) -> Result<Vec<Question>, TaskError> {
-        let asked = rows.iter().enumerate().take(limit);
-        asked
-            .map(|(at, row)| {
-                self.question(at, row)
-                    .map_err(|reason| TaskError::Row { row: at + 1, reason })
-            })
-            .collect()
-    }
-
-    fn question(&self, at: usize, row: &Map<String, Value>) -> Result<Question, String> {
-        let choices = self.choices(row)?;
-        let gold = self.gold(row, &choices)?;
-        let mut context = text("description", self.description.of(row)?)?;
-        for shot in &self.shots {
-            context += &self.example(shot)?;
-            context += &self.fewshot_delimiter;
-        }
-        context += &text("doc_to_text", self.text.of(row)?)?;
-        Ok(Question {
-            row: at,
-            context,
-            choices,
-            delimiter: self.target_delimiter.clone(),
-            gold,
-        })
-    }
-
-    /// A row as an example: question and answer.
-    fn example(&self, row: &Map<String, Value>) -> Result<String, String> {
-        let choices = self.choices(row)?;
-        let gold = self.gold(row, &choices)?;
-        Ok(text("doc_to_text", self.text.of(row)?)? + &self.target_delimiter + &choices[gold])
-    }
-
-    fn choices(&self, row: &Map<String, Value>) -> Result<Vec<String>, String> {
-        let found = match self.choice.of(row)? {
-            // A template that writes a list.
-            Value::String(text) => {
-                list(&text).ok_or_else(|| format!("doc_to_choice gives {text:?}, not a list"))?
-            }
-            Value::Array(found) => found,
-            Value::Object(found) => found.into_iter().map(|(_, choice)| choice).collect(),
-            other => return Err(format!("doc_to_choice gives {other}, not a list")),
-        };
-        let text = |choice: Value| match choice {
-            Value::String(text) => Ok(text),
-            Value::Number(number) => Ok(number.to_string()),
-            other => Err(format!("the choice {other} is no text")),
-        };
-        let choices: Vec<String> = found.into_iter().map(text).collect::<Result<_, _>>()?;
-        match choices.len() {
-            0 => Err("there is no choice".to_owned()),
-            _ => Ok(choices),
-        }
-    }
-
-    /// A column's text is one of the choices; what a template writes may be its number too.
-    fn gold(&self, row: &Map<String, Value>, choices: &[String]) -> Result<usize, String> {
-        let target = self.target.of(row)?;
-        let named = |text: &str| choices.iter().position(|choice| choice == text);
-        let is_column = matches!(&self.target, Field::Template(name) if row.contains_key(name));
-        let number = match &target {
-            Value::Number(number) => number.as_u64().and_then(|at| usize::try_from(at).ok()),
-            Value::Bool(flag) => Some(usize::from(*flag)),
-            Value::String(text) if is_column => named(text),
-            Value::String(text) => text.trim().parse().ok().or_else(|| named(text)),
-            _ => None,
-        };
-        number.filter(|at| *at < choices.len()).ok_or_else(|| {
-            format!(
-                "doc_to_target gives {target}, which is none of the {} choices",
-                choices.len()
-            )
-        })
-    }
-}
-
-/// What a key gives where it must give a text.
-fn text(key: &str, value: Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text),
-        other => Err(format!("{key} gives {other}, not a text")),
-    }
-}
-
-/// A list as JSON or as Python writes it.
-fn list(text: &str) -> Option<Vec<Value>> {
-    let text = text.trim();
-    if let Ok(Value::Array(found)) = serde_json::from_str(text) {
-        return Some(found);
-    }
-    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
-    let mut found = Vec::new();
-    let mut rest = inner.trim_start();
-    while let Some(quote) = rest.chars().next() {
-        if quote != '\'' && quote != '"' {
-            return None;
-        }
-        let (mut item, mut escaped, mut end) = (String::new(), false, None);
-        for (at, letter) in rest.char_indices().skip(1) {
-            match letter {
-                'n' if escaped => item.push('\n'),
-                't' if escaped => item.push('\t'),
-                _ if escaped => item.push(letter),
-                '\\' => {
-                    escaped = true;
-                    continue;
-                }
-                _ if letter == quote => {
-                    end = Some(at + 1);
-                    break;
-                }
-                _ => item.push(letter),
-            }
-            escaped = false;
-        }
-        found.push(Value::String(item));
-        rest = rest[end?..].trim_start();
-        rest = match rest.strip_prefix(',') {
-            Some(more) => more.trim_start(),
-            None if rest.is_empty() => rest,
-            None => return None,
-        };
-    }
-    Some(found)
 }
 
 /// A file's keys, those of an included file below its own.
@@ -271,8 +60,10 @@ fn keys(
     let Value::Object(mut keys_here) = parsed else {
         return Err("a task file is a mapping of keys".to_owned());
     };
-    let Some(Value::String(name)) = keys_here.remove("include") else {
-        return Ok(keys_here);
+    let name = match keys_here.remove("include") {
+        None => return Ok(keys_here),
+        Some(Value::String(name)) => name,
+        Some(other) => return Err(format!("`include` is {other}; one file is included, by its name")),
     };
     if left == 0 {
         return Err(format!("`include: {name}` is one of too many in a row"));
@@ -285,60 +76,76 @@ fn keys(
 struct Keys(Map<String, Value>);
 
 impl Keys {
-    fn task(&mut self) -> Result<Task, String> {
+    fn task(mut self) -> Result<Task, String> {
         let name = self.text("task")?.ok_or("`task`, the name, is missing")?;
-        match self.text("output_type")?.as_deref() {
-            Some("multiple_choice") => {}
-            Some(other) => {
-                return Err(format!(
-                    "`output_type: {other}` is not supported; multiple_choice is"
-                ));
-            }
-            None => return Err("`output_type` is missing; multiple_choice is supported".to_owned()),
-        }
-        let mut field = |key: &str| {
-            let missing = || format!("`{key}` is missing");
-            self.0.remove(key).map(Field::new).ok_or_else(missing)
-        };
-        let (text, target, choice) = (
-            field("doc_to_text")?,
-            field("doc_to_target")?,
-            field("doc_to_choice")?,
-        );
-        let metadata = self
+        let version = self
             .0
             .get("metadata")
             .and_then(|metadata| metadata.get("version"));
-        let version = metadata.map(|version| match version {
+        let version = version.map(|version| match version {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
+        let fewshot_delimiter = self
+            .text("fewshot_delimiter")?
+            .unwrap_or_else(|| "\n\n".to_owned());
+        let ask = self.ask(&fewshot_delimiter)?;
+        let text = match ask {
+            // Only the text itself is read.
+            Ask::Reading(_) => self
+                .0
+                .remove("doc_to_text")
+                .map_or(Field::Template(String::new()), Field::new),
+            Ask::Choice(_) | Ask::Writing(_) => self.field("doc_to_text")?,
+        };
         let task = Task {
-            version,
+            target: self.field("doc_to_target")?,
             data_file: self.data_file()?,
             description: Field::Template(self.text("description")?.unwrap_or_default()),
             target_delimiter: self.text("target_delimiter")?.unwrap_or_else(|| " ".to_owned()),
-            fewshot_delimiter: self
-                .text("fewshot_delimiter")?
-                .unwrap_or_else(|| "\n\n".to_owned()),
             shots: self.shots()?,
+            fewshot_delimiter,
+            version,
             name,
             text,
-            target,
-            choice,
+            ask,
         };
-        for metric in self.metrics()? {
-            if !matches!(metric.as_str(), "acc" | "acc_norm") {
-                return Err(format!(
-                    "the metric `{metric}` is not supported; acc and acc_norm are"
-                ));
-            }
-        }
         let unknown = self.0.keys().find(|key| !IGNORED.contains(&key.as_str()));
         match unknown {
             Some(key) => Err(format!("the key `{key}` is not understood")),
             None => Ok(task),
         }
+    }
+
+    fn ask(&mut self, fewshot_delimiter: &str) -> Result<Ask, String> {
+        let metrics = self.0.remove("metric_list");
+        match self.text("output_type")?.as_deref() {
+            Some("multiple_choice") => {
+                let _ = named(metrics.as_ref(), &["acc", "acc_norm"])?;
+                Ok(Ask::Choice(self.field("doc_to_choice")?))
+            }
+            // The harness's own default.
+            Some("generate_until") | None => {
+                let filters = Filter::list(self.0.remove("filter_list"))?;
+                let metrics = Metric::list(metrics.as_ref())?;
+                let how = self.0.remove("generation_kwargs");
+                let generation = Generation::new(how, fewshot_delimiter, filters, metrics)?;
+                Ok(Ask::Writing(Box::new(generation)))
+            }
+            Some("loglikelihood_rolling") => {
+                let found = named(metrics.as_ref(), &reading::METRICS)?;
+                let all = || reading::METRICS.map(str::to_owned).to_vec();
+                Ok(Ask::Reading(if found.is_empty() { all() } else { found }))
+            }
+            Some(other) => Err(format!(
+                "`output_type: {other}` is not supported; multiple_choice, generate_until and loglikelihood_rolling are"
+            )),
+        }
+    }
+
+    fn field(&mut self, key: &str) -> Result<Field, String> {
+        let missing = || format!("`{key}` is missing");
+        self.0.remove(key).map(Field::new).ok_or_else(missing)
     }
 
     fn text(&mut self, key: &str) -> Result<Option<String>, String> {
@@ -347,16 +154,6 @@ impl Keys {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(format!("`{key}` is {other}, not a text")),
         }
-    }
-
-    fn metrics(&self) -> Result<Vec<String>, String> {
-        let listed = self.0.get("metric_list").and_then(Value::as_array);
-        let name = |metric: &Value| {
-            let name = metric.get("metric").and_then(Value::as_str);
-            name.map(str::to_owned)
-                .ok_or_else(|| format!("`metric_list` has {metric}, which names no metric"))
-        };
-        listed.into_iter().flatten().map(name).collect()
     }
 
     fn data_file(&mut self) -> Result<Option<String>, String> {
@@ -370,56 +167,89 @@ impl Keys {
         Ok(found.and_then(Value::as_str).map(str::to_owned))
     }
 
-    /// Examples that the file itself lists. Drawing some from other data is left to who writes the file.
-    fn shots(&mut self) -> Result<Vec<Map<String, Value>>, String> {
+    /// Examples that the file lists, or the first rows of another split. Drawing some is left to who writes the file.
+    fn shots(&mut self) -> Result<Shots, String> {
         let count = match self.0.remove("num_fewshot") {
             None | Some(Value::Null) => 0,
             Some(count) => count
                 .as_u64()
+                .and_then(|count| usize::try_from(count).ok())
                 .ok_or_else(|| format!("`num_fewshot` is {count}, not a number"))?,
         };
+        let split = self.text("fewshot_split")?;
         let how = self.0.remove("fewshot_config").unwrap_or(Value::Null);
         if count == 0 {
-            return Ok(Vec::new());
+            return Ok(Shots::Listed(Vec::new()));
         }
         let keys = how.as_object().into_iter().flat_map(Map::keys);
         if let Some(key) = keys
             .into_iter()
-            .find(|key| !matches!(key.as_str(), "sampler" | "samples"))
+            .find(|key| !matches!(key.as_str(), "sampler" | "samples" | "split"))
         {
             return Err(format!("`fewshot_config.{key}` is not understood"));
         }
-        let samples = how.get("samples").and_then(Value::as_array);
-        let (Some(samples), Some("first_n")) = (samples, how.get("sampler").and_then(Value::as_str)) else {
-            return Err(
-                "`num_fewshot` draws examples by Python's random numbers, or from another split; list them: \
-                        `fewshot_config: {sampler: first_n, samples: [{…}, …]}`"
-                    .to_owned(),
-            );
-        };
-        let row = |sample: &Value| {
-            let row = sample.as_object().cloned();
-            row.ok_or_else(|| format!("the sample {sample} is no mapping"))
-        };
-        let found: Vec<_> = samples
-            .iter()
-            .take(count as usize)
-            .map(row)
-            .collect::<Result<_, _>>()?;
-        match found.len() as u64 == count {
-            true => Ok(found),
-            false => Err(format!(
-                "`num_fewshot` is {count}, and there are {} samples",
-                found.len()
-            )),
+        if how.get("sampler").and_then(Value::as_str) != Some("first_n") {
+            let message = "`num_fewshot` draws examples by Python's random numbers; take the first ones: \
+                           `fewshot_config: {sampler: first_n}`, with `fewshot_split` or `samples: [{…}, …]`";
+            return Err(message.to_owned());
+        }
+        let split = how
+            .get("split")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .or(split);
+        match (how.get("samples").and_then(Value::as_array), split) {
+            (_, Some(split)) if self.0.get("test_split").and_then(Value::as_str) == Some(split.as_str()) => {
+                Err(
+                    "`fewshot_split` is the `test_split`: questions would be shown with their answers"
+                        .to_owned(),
+                )
+            }
+            (_, Some(split)) => Ok(Shots::First(count, split)),
+            (Some(samples), None) => sampled(samples, count).map(Shots::Listed),
+            (None, None) => Err("`num_fewshot` needs `fewshot_split` or `fewshot_config.samples`".to_owned()),
         }
     }
+}
+
+fn sampled(samples: &[Value], count: usize) -> Result<Vec<Row>, String> {
+    let row = |sample: &Value| {
+        let row = sample.as_object().cloned();
+        row.ok_or_else(|| format!("the sample {sample} is no mapping"))
+    };
+    match samples.get(..count) {
+        Some(samples) => samples.iter().map(row).collect(),
+        None => {
+            let there = samples.len();
+            Err(format!("`num_fewshot` is {count}, and there are {there} samples"))
+        }
+    }
+}
+
+/// The names of metrics, all of them known.
+fn named(metrics: Option<&Value>, known: &[&str]) -> Result<Vec<String>, String> {
+    let name = |metric: &Value| {
+        let name = metric.get("metric").and_then(Value::as_str);
+        let name = name.ok_or_else(|| format!("`metric_list` has {metric}, which names no metric"))?;
+        match known.contains(&name) {
+            true => {
+                check_keys(metric.as_object().unwrap_or(&Map::new()), name, &[])?;
+                Ok(name.to_owned())
+            }
+            false => {
+                let known = known.join(", ");
+                Err(format!("the metric `{name}` is not supported; {known} are"))
+            }
+        }
+    };
+    listed(metrics)?.iter().map(name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::choice::Question;
     use super::*;
 
     const ARC: &str = "
@@ -441,6 +271,10 @@ metadata: {version: 1.0}
         })
     }
 
+    fn questions(task: &Task, rows: &[Row], limit: usize) -> Vec<Question> {
+        task.exercise(rows, None, limit).unwrap().questions().to_vec()
+    }
+
     fn rows() -> Vec<Map<String, Value>> {
         let row = |question: &str, texts: [&str; 2], key: &str| json!({"question": question, "choices": {"text": texts, "label": ["A", "B"]}, "answerKey": key});
         [
@@ -459,19 +293,19 @@ metadata: {version: 1.0}
             (task.name.as_str(), task.data_file.as_deref()),
             ("arc_easy", Some("arc.jsonl"))
         );
-        let questions = task.questions(&rows(), usize::MAX).unwrap();
-        assert_eq!(questions[0].context, "Question: Is it cold?\nAnswer:");
-        assert_eq!(questions[0].choices, ["It's not", "yes, \"very\""]);
-        assert_eq!((questions[0].gold, questions[1].gold), (1, 0));
-        assert_eq!(questions[0].delimiter, " ");
-        assert_eq!(task.questions(&rows(), 1).unwrap().len(), 1);
+        let found = questions(&task, &rows(), usize::MAX);
+        assert_eq!(found[0].context, "Question: Is it cold?\nAnswer:");
+        assert_eq!(found[0].choices, ["It's not", "yes, \"very\""]);
+        assert_eq!((found[0].gold, found[1].gold), (1, 0));
+        assert_eq!(found[0].delimiter, " ");
+        assert_eq!(questions(&task, &rows(), 1).len(), 1);
     }
 
     #[test]
     fn files_include_others_and_show_examples() {
         let text = "include: base.yaml\ntask: mine\nnum_fewshot: 1\nfewshot_config: {sampler: first_n, samples: [{question: 'Is it wet?', choices: {text: ['yes', 'no'], label: [A, B]}, answerKey: A}]}\ndescription: \"Answer.\\n\"\n";
         let task = parse(text).unwrap();
-        let questions = task.questions(&rows(), 2).unwrap();
+        let questions = questions(&task, &rows(), 2);
         assert_eq!(
             questions[1].context,
             "Answer.\nQuestion: Is it wet?\nAnswer: yes\n\nQuestion: Is it hot?\nAnswer:"
@@ -482,29 +316,25 @@ metadata: {version: 1.0}
     fn columns_and_plain_lists_are_choices_too() {
         let text = "task: t\noutput_type: multiple_choice\ndoc_to_text: question\ndoc_to_choice: ['no', 'yes']\ndoc_to_target: label\n";
         let row = json!({"question": "Right?", "label": 1});
-        let question = parse(text)
-            .unwrap()
-            .questions(&[row.as_object().unwrap().clone()], 9)
-            .unwrap()
-            .remove(0);
+        let question = questions(&parse(text).unwrap(), &[row.as_object().unwrap().clone()], 9).remove(0);
         assert_eq!((question.context.as_str(), question.gold), ("Right?", 1));
         // A column names a choice, whatever it looks like; a template may write its number.
         let digits = "task: t\noutput_type: multiple_choice\ndoc_to_text: question\ndoc_to_choice: ['1', '2', '3']\ndoc_to_target: label\n";
         let row = json!({"question": "1 + 1?", "label": "2"});
         let rows = [row.as_object().unwrap().clone()];
-        assert_eq!(parse(digits).unwrap().questions(&rows, 9).unwrap()[0].gold, 1);
+        assert_eq!(questions(&parse(digits).unwrap(), &rows, 9)[0].gold, 1);
         let written = digits.replace("doc_to_target: label", "doc_to_target: '{{label}}'");
-        assert_eq!(parse(&written).unwrap().questions(&rows, 9).unwrap()[0].gold, 2);
-        assert_eq!(list("['it\\'s', \"a, b\"]").unwrap(), ["it's", "a, b"]);
-        assert_eq!(list("[]").unwrap(), Vec::<Value>::new());
-        assert_eq!(list("[3, x]"), None);
+        assert_eq!(questions(&parse(&written).unwrap(), &rows, 9)[0].gold, 2);
     }
 
     #[test]
     fn what_is_not_understood_is_refused_by_name() {
         let cases = [
-            ("task: t\n", "`output_type` is missing"),
-            ("task: t\noutput_type: generate_until\n", "generate_until"),
+            ("task: t\n", "`doc_to_text` is missing"),
+            (
+                "task: t\noutput_type: loglikelihood\n",
+                "output_type: loglikelihood",
+            ),
             (
                 &ARC.replace("doc_to_choice", "doc_to_chioce"),
                 "`doc_to_choice` is missing",
@@ -515,10 +345,13 @@ metadata: {version: 1.0}
             ),
             (&format!("{ARC}\nfilter_list: []\n"), "filter_list"),
             (&format!("{ARC}\nnum_fewshot: 5\n"), "first_n"),
-            (&format!("{ARC}\nfewshot_split: train\n"), "fewshot_split"),
             (
-                &format!("{ARC}\nnum_fewshot: 1\nfewshot_config: {{sampler: first_n, split: train}}\n"),
-                "fewshot_config.split",
+                &format!("{ARC}\nnum_fewshot: 1\nfewshot_split: train\n"),
+                "first_n",
+            ),
+            (
+                &format!("{ARC}\nnum_fewshot: 1\nfewshot_config: {{sampler: first_n, process_docs: x}}\n"),
+                "fewshot_config.process_docs",
             ),
             (&ARC.replace("acc_norm", "bleu"), "bleu"),
             ("include: other.yaml\n", "no file other.yaml"),
@@ -531,7 +364,7 @@ metadata: {version: 1.0}
         }
         let mut rows = rows();
         rows[1]["answerKey"] = json!("C");
-        let error = parse(ARC).unwrap().questions(&rows, 9).unwrap_err();
+        let error = parse(ARC).unwrap().exercise(&rows, None, 9).unwrap_err();
         assert!(matches!(error, TaskError::Row { row: 2, .. }), "{error}");
     }
 }

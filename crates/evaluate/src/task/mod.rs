@@ -1,12 +1,24 @@
-//! Tasks as files, in the words of lm-evaluation-harness: a YAML file says how a row of a data set becomes a question with choices.
+//! Tasks as files, in the words of lm-evaluation-harness: a YAML file says how rows of a data set become something to answer.
 //!
-//! [`Task::parse`] reads the file, [`Task::questions`] fills its templates from rows, [`choose`] lets a model choose. The same
-//! subset means the same: prompts, continuations, tokenisation, `acc` and `acc_norm` are the harness's, document by document.
-//! What is not understood is refused by name, examples that are drawn at random among it. Python in task files (`!function`) is not run.
+//! [`Task::parse`] reads the file, [`Task::exercise`] fills its templates from rows, [`Exercise::answer`] lets a model choose, write or
+//! read, [`summarise_answers`] counts. The same subset means the same: prompts, continuations, tokenisation, filters and scores are the
+//! harness's, document by document (docs/evaluating.md says where not). What is not understood is refused by name, examples that are drawn at random among it. Python in
+//! task files (`!function`) is not run; what it is needed for most, IFEval, is built in ([`BuiltIn`]).
 
+mod answer;
+mod built_in;
 mod choice;
+mod exercise;
+mod field;
 mod file;
+mod filter;
+mod metric;
+mod question;
+mod reading;
 mod template;
+mod writing;
 
-pub use choice::{ChoiceRecord, ChoiceScores, choose, summarise_choices};
-pub use file::{Question, Task, TaskError};
+pub use answer::{Answer, Given, Part, TaskScore, is_exponential, summarise_answers};
+pub use built_in::BuiltIn;
+pub use exercise::{AnswerOptions, Exercise};
+pub use question::{Task, TaskError};

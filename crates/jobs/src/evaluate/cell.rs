@@ -42,9 +42,15 @@ pub(super) fn cells(
         let cell = match kept(context, &place)? {
             Some(cell) => cell,
             None => {
-                let name = model.name;
+                let (name, window) = (model.name, model.window(settings)?);
                 let (decoder, tokenizer) = model.get()?;
-                let mut cell = cell(settings, context, (name, decoder, tokenizer), column, set)?;
+                let mut cell = cell(
+                    settings,
+                    context,
+                    (name, decoder, tokenizer),
+                    window,
+                    (column, set),
+                )?;
                 cell.data.clone_from(&sets[column]);
                 keep(context, &place, &cell)?;
                 cell
@@ -59,8 +65,8 @@ fn cell(
     settings: &EvaluateSettings,
     context: &JobContext,
     (name, decoder, tokenizer): (&str, &Decoder, &Tokenizer),
-    column: usize,
-    set: &DataSet,
+    window: usize,
+    (column, set): (usize, &DataSet),
 ) -> Result<Cell, JobError> {
     let input = context.input(&format!("data.{column}.source"))?;
     let data = set.label(input).to_owned();
@@ -70,9 +76,8 @@ fn cell(
         ..TokenizeOptions::default()
     };
     let documents: Vec<Document> = data_set::documents(set, input, tokenizer, &how)?;
-    let most = decoder.config().max_positions.min(2048);
     let options = LikelihoodOptions {
-        context: settings.context.map_or(most, |context| context as usize),
+        context: window,
         batch_tokens: settings.batch_tokens as usize,
     };
     let mut before = None;

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tributary_evaluate::{DocumentScore, Interval, bootstrap_difference, paired_difference};
+use tributary_evaluate::{
+    Answer, DocumentScore, Interval, bootstrap_difference, is_exponential, paired_difference,
+};
 use tributary_store::Artifact;
 
 use super::{DOCUMENTS_FILE, Evaluate};
@@ -27,7 +29,7 @@ pub struct Comparison {
 pub struct ComparedRow {
     /// The data set or task.
     pub on: String,
-    /// `nats a token`, or `acc`, `acc_norm`.
+    /// `nats a token`, or the score of a task; of a perplexity its logarithm.
     pub metric: String,
     /// A model of the first evaluation.
     pub first: String,
@@ -125,7 +127,7 @@ fn asked(artifact: &Artifact) -> Result<Vec<(&'static str, Value)>, JobError> {
         for set in sets.as_array_mut().into_iter().flatten() {
             if let Some(set) = set.as_object_mut() {
                 set.remove("name");
-                for input in ["source", "rows", "task"] {
+                for input in ["source", "rows", "examples", "task"] {
                     if let Some(input) = set.get_mut(input).and_then(Value::as_object_mut) {
                         input.remove("name");
                     }
@@ -190,15 +192,18 @@ fn scores(artifact: &Artifact) -> Result<Scores, JobError> {
                 add(data, "nats a token", id, number("tokens")? as u64, number("nll")?);
             }
             (None, Some(task)) => {
-                let row = line.get("row").and_then(Value::as_u64).ok_or_else(broken)?;
-                for metric in ["acc", "acc_norm"] {
-                    let right = line.get(metric).and_then(Value::as_bool).ok_or_else(broken)?;
+                let answer = Answer::deserialize(&line).map_err(|_| broken())?;
+                for (name, part) in answer.scores {
+                    let name = match is_exponential(&name) {
+                        true => format!("log {name}"),
+                        false => name,
+                    };
                     add(
                         task.clone(),
-                        metric,
-                        row.to_string(),
-                        1,
-                        f64::from(u8::from(right)),
+                        &name,
+                        answer.row.to_string(),
+                        part.weight,
+                        part.value,
                     );
                 }
             }

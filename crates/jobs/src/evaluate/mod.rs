@@ -7,7 +7,7 @@ mod cell;
 mod comparison;
 mod figures;
 mod model;
-mod names;
+mod records;
 mod settings;
 mod tasks;
 
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use tributary_data::Tokenizer;
-use tributary_evaluate::accuracy;
+use tributary_evaluate::{accuracy, summarise_answers};
 use tributary_model::{Device, load_config};
 use tributary_pipeline::{
     Estimate, Figure, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome,
@@ -25,14 +25,15 @@ use tributary_train::STATE_KIND;
 
 use crate::blame::Blame;
 use crate::data_set;
+use crate::names::{distinct, labels};
+use crate::task_set;
 use cell::{Cell, cells};
 pub use comparison::{ComparedRow, Comparison, compare_evaluations};
 use figures::{differences, influences, reliability, score};
 use model::Model;
-use names::{distinct, labels};
 use settings::TOP;
-pub use settings::{EvaluateSettings, Metric, TaskSet};
-use tasks::{Answers, answers, ask};
+pub use settings::{EvaluateSettings, Metric};
+use tasks::{Answers, answers};
 
 /// The outcome as one JSON document.
 const SCORES_FILE: &str = "scores.json";
@@ -46,10 +47,9 @@ pub struct Evaluate;
 impl TypedJob for Evaluate {
     type Settings = EvaluateSettings;
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const USES_DEVICE: bool = true;
-    const SUMMARY: &'static str =
-        "Measures models on texts: likelihood, accuracy, calibration, Block Influence; with standard errors.";
+    const SUMMARY: &'static str = "Measures models on texts and tasks: likelihood, accuracy, calibration, answers; with standard errors.";
     const EXAMPLE: &'static str = "- id: scores
   job: evaluate
   with:
@@ -73,7 +73,7 @@ impl TypedJob for Evaluate {
                 .into_iter()
                 .map(InputDeclaration::named),
         );
-        inputs.extend(tasks::declare(&settings.tasks));
+        inputs.extend(task_set::declare("tasks", &settings.tasks));
         inputs
     }
 
@@ -89,7 +89,10 @@ impl TypedJob for Evaluate {
             true => Vec::new(),
             false => data_set::check("data", &settings.data, plan),
         };
-        problems.extend(tasks::check(settings, plan));
+        let models: Vec<_> = (0..settings.models.len())
+            .filter_map(|index| plan.input(&format!("models.{index}")))
+            .collect();
+        problems.extend(task_set::check("tasks", &settings.tasks, &models, plan));
         for (field, is_empty) in [
             ("models", settings.models.is_empty()),
             ("metrics", settings.metrics.is_empty()),
@@ -146,9 +149,10 @@ impl TypedJob for Evaluate {
 
 fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome, JobError> {
     let device: Device = context.device.parse().blame("choosing the device")?;
-    let models = labels(&settings.models, |index| {
-        context.input(&format!("models.{index}"))
-    })?;
+    let inputs = (0..settings.models.len())
+        .map(|index| context.input(&format!("models.{index}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let models = labels(&inputs);
     let columns = settings.data.len();
     let mut sets = Vec::new();
     for (column, set) in settings.data.iter().enumerate() {
@@ -157,7 +161,7 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
             .to_owned();
         sets.push(distinct(name, column, &sets));
     }
-    let asked = ask(settings, context)?;
+    let asked = task_set::ask("tasks", &settings.tasks, context)?;
     let (mut all, mut answered, mut windows) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (index, name) in models.iter().enumerate() {
         let mut model = Model::new(context, index, name, device)?;
@@ -229,7 +233,8 @@ fn write(
             .iter()
             .map(|found| {
                 json!({
-                    "model": found.model, "task": found.task, "version": found.version, "scores": found.scores,
+                    "model": found.model, "task": found.task, "version": found.version,
+                    "scores": summarise_answers(&found.answers),
                 })
             })
             .collect();
@@ -254,10 +259,10 @@ fn write(
         }
     }
     for found in answered {
-        for question in &found.questions {
+        for answer in &found.answers {
             let mut line = json!({"model": found.model, "task": found.task});
             if let (Some(line), Ok(serde_json::Value::Object(record))) =
-                (line.as_object_mut(), serde_json::to_value(question))
+                (line.as_object_mut(), serde_json::to_value(answer))
             {
                 line.extend(record);
             }
@@ -266,5 +271,15 @@ fn write(
         }
     }
     context.publication.put(DOCUMENTS_FILE, lines)?;
+    if !cells.is_empty() {
+        context
+            .publication
+            .put("documents.parquet", records::documents(cells)?)?;
+    }
+    if !answered.is_empty() {
+        context
+            .publication
+            .put("answers.parquet", records::answers(answered)?)?;
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@ use tributary_pipeline::InputRef;
 
 use super::cell::Cell;
 use crate::data_set::DataSet;
+use crate::task_set::TaskSet;
 
 /// Settings of `evaluate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +18,7 @@ pub struct EvaluateSettings {
     /// The texts. Of records with a prompt, the completion is scored; so is the token that ends each text.
     #[serde(default)]
     pub data: Vec<DataSet>,
-    /// Multiple-choice tasks, answered by likelihood: acc and acc_norm.
+    /// Tasks in lm-evaluation-harness's words: multiple choice, answers in writing, likelihood of texts.
     #[serde(default)]
     pub tasks: Vec<TaskSet>,
     /// What to measure.
@@ -27,7 +28,8 @@ pub struct EvaluateSettings {
     #[serde(default = "default_bins")]
     #[schemars(range(min = 1, max = 1000))]
     pub bins: u32,
-    /// Tokens of a window: a prediction looks back on one less; each model's context, at most 2048, unless given.
+    /// Tokens of a window: a prediction looks back on one less; each model's context, at most 2048, unless given. Answers in writing
+    /// have the model's whole context.
     #[serde(default)]
     pub context: Option<u32>,
     /// Tokens of a batch.
@@ -37,22 +39,6 @@ pub struct EvaluateSettings {
     /// Keep the score of every token, in `documents.jsonl`.
     #[serde(default)]
     pub per_token: bool,
-}
-
-/// A task and what it asks about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TaskSet {
-    /// The task, a file in lm-evaluation-harness's YAML that includes no other.
-    pub task: InputRef,
-    /// The rows it asks about, JSON lines.
-    pub rows: InputRef,
-    /// What tables call it; its own name unless given.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Only the first so many questions.
-    #[serde(default)]
-    pub limit: Option<u64>,
 }
 
 /// What can be measured.
@@ -74,6 +60,8 @@ pub enum Metric {
     ClassWiseEce,
     /// Calibration error of all tokens of the vocabulary together.
     FullEce,
+    /// The same over bins of factors of two, which look into the small probabilities.
+    FullEceLog,
     /// How much each layer changes its input.
     BlockInfluence,
 }
@@ -91,6 +79,7 @@ impl Metric {
             Self::Ece => format!("ECE, {bins} bins"),
             Self::ClassWiseEce => format!("class-wise ECE, {bins} bins"),
             Self::FullEce => format!("Full-ECE, {bins} bins"),
+            Self::FullEceLog => "Full-ECE, bins of factors of two".to_owned(),
             Self::BlockInfluence => "Block Influence".to_owned(),
         }
     }
@@ -106,6 +95,9 @@ impl Metric {
             Self::Ece => calibration.map(|found| (found.ece, found.ece_stderr)),
             Self::ClassWiseEce => Some((calibration?.class_wise_ece?, None)),
             Self::FullEce => calibration.map(|found| (found.full_ece, found.full_ece_stderr)),
+            Self::FullEceLog => {
+                calibration.and_then(|found| Some((found.full_ece_log?, found.full_ece_log_stderr)))
+            }
             Self::BlockInfluence => None,
         }
     }
@@ -120,7 +112,7 @@ impl EvaluateSettings {
     pub(super) fn wanted(&self) -> Wanted {
         let has = |metrics: &[Metric]| self.metrics.iter().any(|metric| metrics.contains(metric));
         let class_wise = has(&[Metric::ClassWiseEce]);
-        let calibration = class_wise || has(&[Metric::Ece, Metric::FullEce]);
+        let calibration = class_wise || has(&[Metric::Ece, Metric::FullEce, Metric::FullEceLog]);
         Wanted {
             top: if has(&[Metric::Accuracy, Metric::Top5Accuracy]) {
                 TOP.to_vec()
@@ -129,6 +121,7 @@ impl EvaluateSettings {
             },
             calibration: calibration.then_some(CalibrationWanted {
                 bins: self.bins as usize,
+                logarithmic: has(&[Metric::FullEceLog]),
                 class_wise,
             }),
             block_influence: has(&[Metric::BlockInfluence]),

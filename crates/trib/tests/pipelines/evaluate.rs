@@ -73,8 +73,14 @@ fn tasks_are_answered_beside_texts() {
             (&task["task"], &task["version"]),
             (&"colours".into(), &"1.0".into())
         );
-        assert_eq!(task["scores"]["questions"], 5);
-        assert!((0.0..=1.0).contains(&task["scores"]["acc"].as_f64().unwrap()));
+        let scores = task["scores"].as_array().unwrap();
+        let names: Vec<&str> = scores
+            .iter()
+            .map(|score| score["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, ["acc", "acc_norm"]);
+        assert_eq!(scores[0]["rows"], 5);
+        assert!((0.0..=1.0).contains(&scores[0]["value"].as_f64().unwrap()));
     }
     let records = std::fs::read_to_string(place.join("documents.jsonl")).unwrap();
     let answered = records
@@ -82,6 +88,9 @@ fn tasks_are_answered_beside_texts() {
         .filter(|line| line.contains("log_likelihoods"))
         .count();
     assert_eq!(answered, 10);
+    for name in ["answers.parquet", "documents.parquet"] {
+        assert_eq!(std::fs::read(place.join(name)).unwrap()[..4], *b"PAR1", "{name}");
+    }
     let figures = std::fs::read_to_string(place.join("figures.json")).unwrap();
     assert!(figures.contains("acc_norm") && figures.contains("colours"));
 }
@@ -91,8 +100,8 @@ fn a_task_that_is_not_understood_is_told_before_anything_runs() {
     let folder = folder();
     for (task, said) in [
         (
-            TASK.replace("multiple_choice", "generate_until"),
-            "generate_until",
+            TASK.replace("multiple_choice", "loglikelihood"),
+            "output_type: loglikelihood",
         ),
         (
             TASK.replace("doc_to_target: answer", "doc_to_target: anwser"),
@@ -191,4 +200,97 @@ fn evaluations_are_compared_only_if_they_asked_the_same() {
         "{}",
         stderr(&wrong)
     );
+}
+
+const WRITTEN: &str = "
+task: sums
+output_type: generate_until
+doc_to_text: \"{{question}}\\nAnswer:\"
+doc_to_target: answer
+fewshot_split: train
+num_fewshot: 1
+fewshot_config: {sampler: first_n}
+generation_kwargs: {until: [\"\\n\"], max_gen_toks: 6}
+metric_list: [{metric: exact_match, ignore_case: true}, {metric: rougeL}]
+filter_list:
+  - {name: word, filter: [{function: regex, regex_pattern: '(\\w+)'}, {function: take_first}]}
+  - {name: whole, filter: [{function: remove_whitespace}]}
+";
+const READ: &str = "
+task: texts
+output_type: loglikelihood_rolling
+doc_to_target: \"{{question}} {{answer}}\"
+";
+
+#[test]
+fn tasks_are_answered_in_writing_and_by_reading() {
+    let folder = folder();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("written.yaml", WRITTEN);
+    write("read.yaml", READ);
+    // More than one portion.
+    let rows: String = (0..20)
+        .map(|at| format!("{{\"question\": \"What is {at}?\", \"answer\": \"{at}\"}}\n"))
+        .collect();
+    write("questions.jsonl", &rows);
+    let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    let more = ", {task: written.yaml, rows: questions.jsonl, examples: rows.jsonl}, {task: read.yaml, rows: questions.jsonl, limit: 7}";
+    let first = "{task: task.yaml, rows: rows.jsonl, limit: 5}";
+    assert!(text.contains(first), "{text}");
+    write("p.yaml", &text.replace(first, &format!("{first}{more}")));
+    let place = scores(folder.path());
+    let found: Value = serde_json::from_slice(&std::fs::read(place.join("scores.json")).unwrap()).unwrap();
+    let names = |task: &str| -> Vec<String> {
+        let tasks = found["tasks"].as_array().unwrap().iter();
+        let task = tasks.clone().find(|found| found["task"] == task).unwrap();
+        let scores = task["scores"].as_array().unwrap().iter();
+        scores
+            .map(|score| score["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let expected = [
+        "exact_match,whole",
+        "exact_match,word",
+        "rougeL,whole",
+        "rougeL,word",
+    ];
+    assert_eq!(names("sums"), expected);
+    assert_eq!(
+        names("texts"),
+        ["bits_per_byte", "byte_perplexity", "word_perplexity"]
+    );
+    let records = std::fs::read_to_string(place.join("documents.jsonl")).unwrap();
+    let of = |task: &str| {
+        records
+            .lines()
+            .filter(|line| line.contains(&format!("\"task\":\"{task}\"")))
+            .count()
+    };
+    assert_eq!((of("sums"), of("texts")), (40, 14));
+
+    // What cannot be asked is told before anything runs.
+    for (from, to, said) in [
+        (", examples: rows.jsonl", "", "shows examples from other rows"),
+        (
+            "limit: 5}",
+            "limit: 5, chat: true}",
+            "only tasks that are answered in writing",
+        ),
+        ("written.yaml", "long.yaml", "leave no room for a prompt"),
+        (
+            "task: read.yaml",
+            "task: read.yaml, built_in: ifeval",
+            "either a file or built in",
+        ),
+    ] {
+        write(
+            "long.yaml",
+            &WRITTEN.replace("max_gen_toks: 6", "max_gen_toks: 4096"),
+        );
+        let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+        write("q.yaml", &text.replace(from, to));
+        let plan = run(folder.path(), &["plan", "q.yaml"]);
+        assert_eq!(plan.status.code(), Some(78), "{}", stderr(&plan));
+        assert!(stderr(&plan).contains(said), "{said}: {}", stderr(&plan));
+    }
 }

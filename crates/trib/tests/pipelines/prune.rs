@@ -105,6 +105,7 @@ const HEALED: &str = "
         prompts: 2
         against: [random, reverse, relative_magnitude]
         data: [{source: '${tales.stories}', split: held_out, held_out: 300}]
+        tasks: [{task: task.yaml, rows: rows.jsonl, name: ends}]
   - id: named
     job: prune
     with: {model: '${base.model}', layers: [1, 2], heal: true, context: 32, data: [{source: '${tales.stories}', split: train, held_out: 300}]}
@@ -119,6 +120,10 @@ const HEALED: &str = "
 #[test]
 fn what_is_healed_is_what_the_curve_measured() {
     let folder = folder_with(&steps(HEALED));
+    let task = "task: ends\noutput_type: multiple_choice\ndoc_to_text: text\ndoc_to_choice: [\"end.\", \"began\"]\ndoc_to_target: gold\n";
+    std::fs::write(folder.path().join("task.yaml"), task).unwrap();
+    let rows = "{\"text\": \"This is the\", \"gold\": 0}\n{\"text\": \"So it\", \"gold\": 1}\n";
+    std::fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
     let said = run(folder.path(), &["run", "p.yaml", "--json", "--no-report"]);
     assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
     let done: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
@@ -153,6 +158,16 @@ fn what_is_healed_is_what_the_curve_measured() {
         "relative magnitude",
     ];
     assert_eq!(names, expected);
+    let table = figures
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|figure| figure["title"] == "Removed by Block Influence");
+    let columns = table.unwrap()["columns"].as_array().unwrap();
+    assert!(
+        columns.contains(&"ends: acc".into()) && columns.contains(&"healed: ends: acc".into()),
+        "{columns:?}"
+    );
     let scores = read("scores", "scores.json");
     let nll = |model: &str| {
         let cells = scores["scores"].as_array().unwrap();

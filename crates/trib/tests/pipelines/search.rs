@@ -43,7 +43,7 @@ const FOUR: &str = "
       data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
       evaluations: 16
       groups: 2
-      baselines: [uniform, greedy, lawa, metagpt, fisher, grid, random]
+      baselines: [uniform, greedy, lawa, metagpt, fisher, regmean, grid, random]
       calibration: [{source: '${corpus.facts}', split: train, held_out: 500, limit: 4}]
       context: 32
   - id: scores
@@ -131,6 +131,7 @@ fn what_is_published_is_what_was_evaluated() {
         "LAWA, last 3",
         "MetaGPT",
         "Fisher",
+        "RegMean",
         "grid",
         "random",
     ] {
@@ -222,4 +223,60 @@ fn settings_that_make_no_sense_are_told() {
         assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
         assert!(stderr(&said).contains(message), "{message}: {}", stderr(&said));
     }
+}
+
+const METHOD: &str = "
+  - id: ties
+    job: merge.search
+    with:
+      checkpoints: ['${base.step_18}', '${base.step_24}']
+      data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
+      merge:
+        merge_method: ties
+        base_model: '${base.step_6}'
+        parameters: {weight: 0.5}
+        search: {density: {low: 0.2, high: 1}, lambda: {low: 0.5, high: 1.5, start: 1}}
+      evaluations: 6
+      baselines: [uniform, random]
+      context: 32
+  - id: scores
+    job: evaluate
+    with:
+      models: ['${ties.model}']
+      data: [{source: '${corpus.facts}', split: held_out, held_out: 500}]
+      context: 32
+";
+
+#[test]
+fn parameters_of_a_method_are_searched_by_merging_in_memory() {
+    let folder = folder_with(&steps(&format!("{TRAINED}{METHOD}")));
+    let done = done(folder.path());
+    let place = artifact(folder.path(), &done, "ties");
+    let facts = read(&place, "tributary.json")["facts"].clone();
+    let number = |name: &str| facts["parameters"][name].as_f64().unwrap();
+    assert!(
+        (0.2..=1.0).contains(&number("density")) && (0.5..=1.5).contains(&number("lambda")),
+        "{facts:#}"
+    );
+    // What is published is a mixture that was evaluated.
+    let trials = lines(&place, "trials.jsonl");
+    let is_found = |trial: &&Value| {
+        let values = &trial["subject"]["method"];
+        trial["half"] == "search" && values[0] == number("density") && values[1] == number("lambda")
+    };
+    let found = trials.iter().find(is_found).unwrap();
+    assert_eq!(facts["nll_searched"], found["nll"]);
+    let text = std::fs::read_to_string(place.join("figures.json")).unwrap();
+    assert!(text.contains("density") && text.contains("random"));
+
+    // A parameter that the method does not have is told before anything runs.
+    let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    std::fs::write(
+        folder.path().join("p.yaml"),
+        text.replace("{density:", "{denzity:"),
+    )
+    .unwrap();
+    let said = run(folder.path(), &["plan", "p.yaml"]);
+    assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
+    assert!(stderr(&said).contains("denzity"), "{}", stderr(&said));
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tributary_data::{Source, TokenizeOptions, Tokenizer, tokenize};
 use tributary_evaluate::{
-    CalibrationWanted, LikelihoodOptions, Measured, ScoredDocuments, Wanted, accuracy, measure,
+    AnswerOptions, CalibrationWanted, LikelihoodOptions, Measured, ScoredDocuments, Wanted, accuracy, measure,
 };
 use tributary_model::{Decoder, Device, load_config};
 
@@ -14,8 +14,15 @@ use crate::exit::Failure;
 use crate::model_place::open_model;
 use crate::output::{bar, line, say};
 use crate::pipeline_arguments::device_name;
+use tasks::Places;
 
-const METRICS: [&str; 4] = ["nll", "accuracy", "calibration", "block_influence"];
+const METRICS: [&str; 5] = [
+    "nll",
+    "accuracy",
+    "calibration",
+    "log_calibration",
+    "block_influence",
+];
 /// The k of the accuracies.
 const TOP: [usize; 2] = [1, 5];
 
@@ -27,7 +34,9 @@ const TOP: [usize; 2] = [1, 5];
     trib evaluate s3://bucket/model --data a.jsonl --data b.parquet --json\n  \
     trib evaluate ckpt/model --data held-out.txt --metrics accuracy,calibration,block_influence\n  \
     trib evaluate ckpt/model --data held-out.txt --per-token --context 512 --json\n  \
-    trib evaluate ckpt/model --task arc_easy.yaml --data arc_easy.jsonl --limit 500"
+    trib evaluate ckpt/model --task arc_easy.yaml --data arc_easy.jsonl --limit 500\n  \
+    trib evaluate ckpt/model --task gsm8k --data gsm8k/test.jsonl --examples gsm8k/train.jsonl\n  \
+    trib evaluate ckpt/chat-model --task ifeval --data ifeval/input_data.jsonl --chat"
 )]
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
@@ -35,13 +44,20 @@ pub(crate) struct Options {
     /// Text, JSONL or parquet; may be given more than once. With --task: its rows, as JSONL
     #[arg(long, required_unless_present = "task")]
     data: Vec<String>,
-    /// A multiple-choice task in lm-evaluation-harness's YAML: acc and acc_norm
+    /// A task in lm-evaluation-harness's YAML, or built in: gsm8k, gsm8k_zero_shot, ifeval
     #[arg(long, conflicts_with_all = ["metrics", "bins", "per_token", "end_of_text"])]
     task: Option<String>,
-    /// Ask only the first questions of a task
+    /// The rows that a task takes its examples from, as JSONL: those of its fewshot_split
+    #[arg(long, requires = "task")]
+    examples: Option<String>,
+    /// Put a task's prompts to the model as what a user says, in its chat template
+    #[arg(long, requires = "task")]
+    chat: bool,
+    /// Answer only the first rows of a task
     #[arg(long, requires = "task")]
     limit: Option<usize>,
-    /// What to measure: nll is always there; calibration is ECE, class-wise ECE and Full-ECE
+    /// What to measure: nll is always there; calibration is ECE, class-wise ECE and Full-ECE, log_calibration also Full-ECE
+    /// over bins of factors of two
     #[arg(long, default_value = "nll", value_delimiter = ',', value_parser = METRICS)]
     metrics: Vec<String>,
     /// Bins of probability for calibration errors
@@ -77,11 +93,14 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         (Some(_), [_, _, ..]) => {
             return Err(Failure::usage("--task asks about the rows of one file of --data"));
         }
-        (Some(task), data) => Some(tasks::read(
-            task,
-            data.first().map(String::as_str),
-            options.limit,
-        )?),
+        (Some(task), data) => {
+            let places = Places {
+                task,
+                rows: data.first().map(String::as_str),
+                examples: options.examples.as_deref(),
+            };
+            Some(tasks::read(&places, options.limit)?)
+        }
     };
     // A missing file is found before the first one is scored.
     let texts = if asked.is_some() {
@@ -112,7 +131,11 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         ..LikelihoodOptions::default()
     };
     if let Some(asked) = asked {
-        let result = tasks::ask(&asked, &decoder, &tokenizer, &settings, json)?;
+        let how = AnswerOptions {
+            likelihood: settings,
+            chat: options.chat,
+        };
+        let result = tasks::ask(&asked, &decoder, &tokenizer, &how, json)?;
         if json {
             line(json!({"model": store.url(), "context": context, "results": [result]}))?;
         }
@@ -180,8 +203,9 @@ impl Options {
         let has = |name: &str| self.metrics.iter().any(|metric| metric == name);
         Wanted {
             top: if has("accuracy") { TOP.to_vec() } else { Vec::new() },
-            calibration: has("calibration").then_some(CalibrationWanted {
+            calibration: (has("calibration") || has("log_calibration")).then_some(CalibrationWanted {
                 bins: usize::from(self.bins),
+                logarithmic: has("log_calibration"),
                 class_wise: true,
             }),
             block_influence: has("block_influence"),
@@ -209,6 +233,16 @@ fn details(measured: &Measured) -> Vec<String> {
             with_error(found.ece, found.ece_stderr),
             found.class_wise_ece.unwrap_or(f64::NAN),
             with_error(found.full_ece, found.full_ece_stderr),
+        ));
+    }
+    let by_factors = measured
+        .calibration
+        .as_ref()
+        .and_then(|found| Some((found.full_ece_log?, found.full_ece_log_stderr)));
+    if let Some((value, stderr)) = by_factors {
+        lines.push(format!(
+            "bins of factors of two: Full-ECE {}",
+            with_error(value, stderr)
         ));
     }
     if let Some(found) = &measured.block_influence {
