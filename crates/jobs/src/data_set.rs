@@ -2,6 +2,8 @@
 //!
 //! Used by every job that reads text. The source may be a data set that another step made, or any file or folder.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tributary_data::{Columns, Document, Format, Source, Split, TokenizeOptions, Tokenizer, tokenize};
@@ -52,6 +54,11 @@ fn default_held_out() -> u16 {
 }
 
 impl DataSet {
+    /// Which of 1000 buckets of records it takes, by their content.
+    pub(crate) fn buckets(&self) -> Range<u64> {
+        buckets(self.split, u64::from(self.held_out))
+    }
+
     /// The records, in order.
     pub(crate) fn open(&self, input: &ResolvedInput) -> Result<Source, JobError> {
         let mut source =
@@ -156,6 +163,44 @@ pub(crate) fn all_documents(
         )?);
     }
     Ok(all)
+}
+
+/// The buckets of a side of the split: the first `held_out` of 1000 are held out.
+pub(crate) fn buckets(split: Split, held_out: u64) -> Range<u64> {
+    match split {
+        Split::All => 0..1000,
+        Split::Train => held_out..1000,
+        Split::HeldOut => 0..held_out,
+    }
+}
+
+/// Have the two anything in common?
+pub(crate) fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start.max(b.start) < a.end.min(b.end)
+}
+
+/// One problem for every data set of `first` that has documents of `second`, which judges. Both by field and data sets.
+pub(crate) fn shared(
+    (field, first): (&str, &[DataSet]),
+    (judging, second): (&str, &[DataSet]),
+    plan: &PlanContext<'_>,
+) -> Vec<Problem> {
+    let input = |field: &str, at: usize| plan.input(&format!("{field}.{at}.source"));
+    let mut problems = Vec::new();
+    for (at, set) in first.iter().enumerate() {
+        let is_same = |(number, other): (usize, &DataSet)| {
+            let (Some(a), Some(b)) = (input(field, at), input(judging, number)) else {
+                return false;
+            };
+            (&a.digest, &a.path) == (&b.digest, &b.path) && overlap(&set.buckets(), &other.buckets())
+        };
+        if second.iter().enumerate().any(is_same) {
+            let message = format!("this text is among `{judging}`, which judges the result");
+            let help = "take `split: train` here and `split: held_out` there, or other text";
+            problems.push(Problem::new(format!("{field}.{at}.source"), message).help(help));
+        }
+    }
+    problems
 }
 
 fn side(split: Split) -> &'static str {

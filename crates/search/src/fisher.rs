@@ -121,12 +121,12 @@ fn information(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use tributary_model::{Device, LlamaSizes, ModelConfig};
 
     use super::*;
 
-    fn model(seed: u64) -> Decoder {
+    pub(crate) fn model(seed: u64) -> Decoder {
         let config = ModelConfig::llama(LlamaSizes {
             hidden_size: 16,
             intermediate_size: 24,

@@ -2,7 +2,8 @@
 //!
 //! Floor 4. [`Search`] is asked for a point and told its score ([`search`]); it stands on a Gaussian process ([`gaussian`]) over
 //! a [`Space`] of intervals and simplices, and on what a point promises ([`acquisition`]). [`Blend`] makes the model of a
-//! point out of models in memory; [`fisher_average`] is another way to mix them. Who evaluates, on what text, and what is published, is the jobs' business.
+//! point out of models in memory; [`fisher_average`] and
+//! [`regmean_average`] are other ways to mix them. Who evaluates, on what text, and what is published, is the jobs' business.
 
 mod acquisition;
 mod blend;
@@ -12,6 +13,7 @@ mod fisher;
 mod gaussian;
 mod hedge;
 mod polish;
+mod regmean;
 mod search;
 mod space;
 
@@ -20,5 +22,6 @@ pub use blend::Blend;
 pub use error::{Result, SearchError};
 pub use fisher::fisher_average;
 pub use gaussian::{GaussianProcess, Posterior};
+pub use regmean::regmean_average;
 pub use search::{Proposal, Reason, Search, SearchOptions, Strategy};
 pub use space::{Block, Space};

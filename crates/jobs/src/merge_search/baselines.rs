@@ -19,6 +19,7 @@ pub(super) fn all(
         let mut found: Vec<(String, Weights)> = Vec::new();
         match baseline {
             Baseline::Fisher => all.push(("Fisher".to_owned(), Subject::Fisher)),
+            Baseline::Regmean => all.push(("RegMean".to_owned(), Subject::Regmean)),
             Baseline::Uniform => found.push(("uniform soup".to_owned(), last(settings, models))),
             Baseline::Greedy => found.push(("greedy soup".to_owned(), greedy(settings, evaluator)?)),
             Baseline::Lawa => {
@@ -26,15 +27,13 @@ pub(super) fn all(
                 found.extend(some);
             }
             Baseline::Metagpt => found.push(("MetaGPT".to_owned(), metagpt(settings, evaluator)?)),
-            Baseline::Grid => found.push((
-                "grid".to_owned(),
-                searched(settings, Strategy::Grid, seed, evaluator)?,
-            )),
+            Baseline::Grid => {
+                let found = searched(settings, Strategy::Grid, seed, evaluator)?;
+                all.push(("grid".to_owned(), found));
+            }
             Baseline::Random => {
-                found.push((
-                    "random".to_owned(),
-                    searched(settings, Strategy::Random, seed, evaluator)?,
-                ));
+                let found = searched(settings, Strategy::Random, seed, evaluator)?;
+                all.push(("random".to_owned(), found));
             }
         }
         all.extend(
@@ -102,19 +101,19 @@ fn searched(
     strategy: Strategy,
     seed: u64,
     evaluator: &mut Evaluator<'_>,
-) -> Result<Weights, JobError> {
+) -> Result<Subject, JobError> {
     let options = SearchOptions {
         strategy,
         ..settings.search_options(seed)
     };
     let mut search = Search::new(settings.space(), options);
     while let Some(proposal) = search.ask().blame("choosing the next mixture")? {
-        let score = evaluator.nll(&settings.weights(&proposal.point))?;
+        let score = evaluator.nll_of(&settings.subject(&proposal.point))?;
         search.tell(-score).blame("searching")?;
     }
     let best = search
         .best()
         .ok_or_else(|| JobError::bug("nothing was evaluated"))?;
     let point = search.trials().nth(best).map(|(point, _)| point.to_vec());
-    Ok(settings.weights(&point.unwrap_or_default()))
+    Ok(settings.subject(&point.unwrap_or_default()))
 }

@@ -8,8 +8,9 @@ use tributary_data::Document;
 use tributary_evaluate::{DocumentScore, EvaluateError, LikelihoodOptions, Wanted, measure};
 use tributary_model::{Decoder, Device};
 use tributary_pipeline::{JobContext, JobError};
-use tributary_search::{Blend, fisher_average};
+use tributary_search::{Blend, fisher_average, regmean_average};
 
+use super::recipe::Recipe;
 use crate::blame::Blame;
 
 /// Weights of a mixture, `[group][checkpoint]`.
@@ -34,10 +35,14 @@ pub(super) enum Half {
 pub(super) enum Subject {
     /// A mixture of the checkpoints.
     Mixture(Weights),
+    /// The checkpoints merged by the method, the searched parameters in order.
+    Method(Vec<f64>),
     /// A model of `compare`, by number.
     Other(usize),
     /// The Fisher-weighted average of the checkpoints.
     Fisher,
+    /// Their regression mean.
+    Regmean,
 }
 
 /// One evaluation, as it is kept.
@@ -64,15 +69,16 @@ pub(super) struct Trials {
 /// Evaluates mixtures, each once.
 pub(super) struct Evaluator<'a> {
     blend: &'a Blend,
+    recipe: &'a Recipe,
     /// Searched and reporting.
     documents: [Vec<Document>; 2],
     options: LikelihoodOptions,
-    /// Documents for gradients.
+    /// Documents for gradients and inner products.
     calibration: Vec<Vec<u32>>,
     context: &'a JobContext,
     trials: Vec<Trial>,
-    /// The Fisher-weighted average, once it is made.
-    averaged: Option<Decoder>,
+    /// The average by what happens on the calibration text that was made last.
+    averaged: Option<(Subject, Decoder)>,
     evaluating: f64,
     combining: f64,
 }
@@ -81,6 +87,7 @@ impl<'a> Evaluator<'a> {
     /// Knows what an earlier run of this very step found.
     pub(super) fn new(
         blend: &'a Blend,
+        recipe: &'a Recipe,
         documents: [Vec<Document>; 2],
         options: LikelihoodOptions,
         calibration: Vec<Vec<u32>>,
@@ -98,6 +105,7 @@ impl<'a> Evaluator<'a> {
             .collect();
         Ok(Self {
             blend,
+            recipe,
             documents,
             options,
             calibration,
@@ -152,15 +160,21 @@ impl<'a> Evaluator<'a> {
     fn model(&mut self, subject: &Subject) -> Result<Decoder, JobError> {
         let weights = match subject {
             Subject::Mixture(weights) => weights,
-            Subject::Fisher => {
+            Subject::Fisher | Subject::Regmean => {
                 let start = Instant::now();
                 let average = match self.averaged.take() {
-                    Some(average) => average,
-                    None => self.fisher()?,
+                    Some((of, average)) if of == *subject => average,
+                    _ => self.calibrated(subject)?,
                 };
-                self.averaged = Some(average.frozen());
+                self.averaged = Some((subject.clone(), average.frozen()));
                 self.combining += start.elapsed().as_secs_f64();
                 return Ok(average);
+            }
+            Subject::Method(values) => {
+                let start = Instant::now();
+                let decoder = self.recipe.merged(values, self.context)?;
+                self.combining += start.elapsed().as_secs_f64();
+                return Ok(decoder);
             }
             Subject::Other(number) => {
                 let input = self.context.input(&format!("compare.{number}"))?;
@@ -174,16 +188,29 @@ impl<'a> Evaluator<'a> {
         Ok(decoder)
     }
 
-    fn fisher(&self) -> Result<Decoder, JobError> {
+    /// An average that is made by reading the calibration text with every checkpoint.
+    fn calibrated(&self, subject: &Subject) -> Result<Decoder, JobError> {
         let models = self.blend.models();
+        let models: Vec<&Decoder> = models.iter().collect();
         let all = (models.len() * self.calibration.len()) as u64;
         let progress = &self.context.progress;
-        progress.begin("taking gradients", Some(all), "documents");
-        let average = fisher_average(&models.iter().collect::<Vec<_>>(), &self.calibration, &mut |_| {
-            progress.advance(1);
+        let mut before = 0;
+        let mut heard = |done: usize| {
+            progress.advance((done - before) as u64);
+            before = done;
             !self.context.cancellation.is_cancelled()
-        });
-        average.blame("averaging by Fisher information")
+        };
+        match subject {
+            Subject::Regmean => {
+                progress.begin("gathering inner products", Some(all), "documents");
+                regmean_average(&models, &self.calibration, &mut heard).blame("taking the regression mean")
+            }
+            _ => {
+                progress.begin("taking gradients", Some(all), "documents");
+                fisher_average(&models, &self.calibration, &mut heard)
+                    .blame("averaging by Fisher information")
+            }
+        }
     }
 
     fn evaluate(&mut self, subject: &Subject, half: Half) -> Result<Trial, JobError> {

@@ -1,5 +1,6 @@
 //! What a search shows: the curve it believes in, its trials, and the gain over the newest checkpoint beside the baselines'.
 
+use tributary_evaluate::Interval;
 use tributary_pipeline::{Figure, JobError, Line, Note};
 use tributary_search::{Block, Posterior, Proposal, Reason, Search};
 
@@ -21,17 +22,25 @@ pub(super) fn all(
 ) -> Vec<Result<Figure, JobError>> {
     let mut figures = Vec::new();
     if let [Block::Interval { low, high, .. }] = settings.space().blocks.as_slice() {
-        figures.push(curve(names, search, (*low, *high)));
+        let label = match settings
+            .merge
+            .as_ref()
+            .and_then(|merge| merge.search.keys().next())
+        {
+            Some(parameter) => parameter.clone(),
+            None => format!("weight of {}", names[names.len() - 1]),
+        };
+        figures.push(curve(label, search, (*low, *high)));
     }
     figures.push(Ok(progress(search)));
-    figures.push(Ok(comparison(names, candidates)));
+    figures.push(Ok(comparison(settings, names, candidates)));
     figures.push(Ok(trials(settings, names, search, proposals)));
     figures.push(Ok(verdict(winner)));
     figures
 }
 
-/// What the process expects of every weight of the newer checkpoint, with a band of two standard deviations, and the trials.
-fn curve(names: &[String], search: &Search, (low, high): (f64, f64)) -> Result<Figure, JobError> {
+/// What the process expects of every number of the interval, with a band of two standard deviations, and the trials.
+fn curve(x_label: String, search: &Search, (low, high): (f64, f64)) -> Result<Figure, JobError> {
     let process = search.process().blame("drawing the search")?;
     let x: Vec<f64> = (0..CURVE)
         .map(|at| low + (high - low) * at as f64 / (CURVE - 1) as f64)
@@ -67,7 +76,7 @@ fn curve(names: &[String], search: &Search, (low, high): (f64, f64)) -> Result<F
     ];
     Ok(Figure::Series {
         title: "What the search believes".to_owned(),
-        x_label: format!("weight of {}", names[names.len() - 1]),
+        x_label,
         y_label: "nats a token on the searched half".to_owned(),
         lines: lines.into_iter().chain(chosen).collect(),
     })
@@ -100,28 +109,32 @@ fn progress(search: &Search) -> Figure {
     }
 }
 
-fn comparison(names: &[String], candidates: &[Candidate]) -> Figure {
+fn comparison(settings: &MergeSearchSettings, names: &[String], candidates: &[Candidate]) -> Figure {
     let row = |candidate: &Candidate| {
         let (nll, tokens) = candidate.reported.iter().fold((0.0, 0), |(nll, tokens), score| {
             (nll + score.nll, tokens + score.tokens)
         });
-        let gain = candidate.gain.map_or_else(String::new, |gain| {
-            format!("{:+.5} ({:+.5} to {:+.5})", gain.value, gain.low, gain.high)
-        });
+        let interval = |interval: Option<Interval>| {
+            let text =
+                |found: Interval| format!("{:+.5} ({:+.5} to {:+.5})", found.value, found.low, found.high);
+            interval.map_or_else(String::new, text)
+        };
         vec![
             candidate.name.clone(),
-            candidate.subject.describe(),
+            candidate.subject.describe(settings),
             format!("{:.5}", candidate.searched),
             format!("{:.5}", nll / tokens as f64),
-            gain,
+            interval(candidate.gain),
+            interval(candidate.lead),
         ]
     };
     let columns = [
         "mixture",
-        &format!("weights of {}", names.join(", ")),
+        &what_varies(settings, names),
         "searched half, nats a token",
         "reporting half, nats a token",
         "gain over the newest there (95 % interval)",
+        "the search's gain over it there (95 % interval)",
     ];
     Figure::Table {
         title: "The search beside other mixtures".to_owned(),
@@ -143,7 +156,7 @@ fn trials(
         vec![
             (number + 1).to_string(),
             reason(proposal.reason).to_owned(),
-            described(&settings.weights(point)),
+            settings.subject(point).describe(settings),
             expected,
             format!("{:.5}", -score),
         ]
@@ -151,7 +164,7 @@ fn trials(
     let columns = [
         "evaluation",
         "chosen by",
-        &format!("weights of {}", names.join(", ")),
+        &what_varies(settings, names),
         "expected",
         "found, nats a token",
     ];
@@ -159,6 +172,18 @@ fn trials(
         title: "Every evaluation".to_owned(),
         columns: columns.map(str::to_owned).to_vec(),
         rows: search.trials().zip(proposals).enumerate().map(row).collect(),
+    }
+}
+
+/// What the numbers of a mixture are.
+fn what_varies(settings: &MergeSearchSettings, names: &[String]) -> String {
+    match &settings.merge {
+        Some(merge) => format!(
+            "weights of {}, or parameters of {}",
+            names.join(", "),
+            merge.merge_method
+        ),
+        None => format!("weights of {}", names.join(", ")),
     }
 }
 
@@ -185,10 +210,16 @@ fn verdict(winner: &Candidate) -> Figure {
 }
 
 impl Subject {
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self, settings: &MergeSearchSettings) -> String {
         match self {
+            Subject::Method(values) => {
+                let names = settings.merge.iter().flat_map(|merge| merge.search.keys());
+                let value = |(name, value): (&String, &f64)| format!("{name} {value:.3}");
+                names.zip(values).map(value).collect::<Vec<_>>().join(", ")
+            }
             Subject::Mixture(weights) => described(weights),
             Subject::Fisher => "each parameter its own".to_owned(),
+            Subject::Regmean => "each matrix its own".to_owned(),
             Subject::Other(_) => String::new(),
         }
     }

@@ -1,4 +1,5 @@
-//! `merge.search`: the best mixture of checkpoints, by Bayesian optimisation of its weights (arXiv 2403.19390, Algorithm 1).
+//! `merge.search`: the best mixture of checkpoints, by Bayesian optimisation of its weights (arXiv 2403.19390, Algorithm 1), or of the
+//! parameters of a merge method ([`recipe`]).
 //!
 //! Checkpoints are held in memory and combined there; a trial costs its evaluation. The text is split by content into a half that is
 //! searched on and a half that reports; what is published was chosen on the first and is judged on the second. Every
@@ -9,6 +10,7 @@ mod baselines;
 mod evaluator;
 mod figures;
 mod overlap;
+mod recipe;
 mod settings;
 
 use std::time::Instant;
@@ -19,7 +21,7 @@ use tributary_evaluate::{DocumentScore, Interval, LikelihoodOptions, bootstrap_d
 use tributary_merge::{
     MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, Source, SourceSpec, plan,
 };
-use tributary_model::{Decoder, Device, ModelConfig, load_config};
+use tributary_model::{Decoder, Device, Family, ModelConfig, load_config};
 use tributary_pipeline::{
     Estimate, InputDeclaration, JobContext, JobError, JobErrorKind, MODEL_KIND, Outcome, OutputDeclaration,
     PlanContext, Problem, ResolvedInput, TypedJob,
@@ -30,8 +32,10 @@ use tributary_train::STATE_KIND;
 use crate::blame::Blame;
 use crate::data_set;
 use crate::merge::{open, write};
+use crate::names::labels;
 use evaluator::{Evaluator, Half, Subject, Weights};
-pub use settings::{Baseline, MergeSearchSettings, SearchBy};
+use recipe::Recipe;
+pub use settings::{Baseline, MergeSearchSettings, MethodSettings, SearchBy, SearchedRange};
 
 /// The job kind `merge.search`.
 #[derive(Clone, Copy, Debug)]
@@ -47,16 +51,17 @@ struct Candidate {
     reported: Vec<DocumentScore>,
     /// How much better than the newest checkpoint there, nats a token.
     gain: Option<Interval>,
+    /// What the mixture found gains over it there.
+    lead: Option<Interval>,
 }
 
 impl TypedJob for MergeSearch {
     type Settings = MergeSearchSettings;
     const KIND: &'static str = "merge.search";
     // The merge engine writes the result.
-    const VERSION: u32 = 1 + 1000 * MERGE_VERSION;
+    const VERSION: u32 = 2 + 1000 * MERGE_VERSION;
     const USES_DEVICE: bool = true;
-    const SUMMARY: &'static str =
-        "Finds the mixture of checkpoints that predicts held-out text best, by Bayesian optimisation";
+    const SUMMARY: &'static str = "Finds the mixture of checkpoints, or the parameters of a merge method, that predict held-out text best, by Bayesian optimisation";
     const EXAMPLE: &'static str = "- id: mixed
   job: merge.search
   with:
@@ -77,6 +82,14 @@ impl TypedJob for MergeSearch {
         inputs.extend(settings.compare.iter().enumerate().map(|(at, model)| {
             InputDeclaration::new(format!("compare.{at}"), &[MODEL_KIND, STATE_KIND], model).named()
         }));
+        if let Some(base) = settings
+            .merge
+            .as_ref()
+            .and_then(|merge| merge.base_model.as_ref())
+        {
+            let accepted = &[MODEL_KIND, STATE_KIND];
+            inputs.push(InputDeclaration::new(BASE, accepted, base).named());
+        }
         inputs.extend(data_set::declare("data", &settings.data));
         inputs.extend(data_set::declare("calibration", &settings.calibration));
         inputs
@@ -94,6 +107,12 @@ impl TypedJob for MergeSearch {
         problems.extend(data_set::check("data", &settings.data, plan));
         if !settings.calibration.is_empty() {
             problems.extend(data_set::check("calibration", &settings.calibration, plan));
+            let judging = ("data", settings.data.as_slice());
+            problems.extend(data_set::shared(
+                ("calibration", &settings.calibration),
+                judging,
+                plan,
+            ));
         }
         if let Err(error) = plan.machine.device.parse::<Device>() {
             problems.push(Problem::new("", error.to_string()));
@@ -123,8 +142,17 @@ impl TypedJob for MergeSearch {
         {
             problems.extend(overlap::problems(settings, &inputs, |field| plan.input(field)));
             let newest = settings.only(inputs.len() - 1);
-            if let Err(error) = merge_plan(&names(&inputs), &inputs, &newest, 1) {
+            if let Err(error) = merge_plan(&labels(&inputs), &inputs, &newest, 1) {
                 problems.push(Problem::new("checkpoints", error.describe()));
+            }
+            let base = plan.input(BASE);
+            let base_is_there = base.is_some() || !has_base(settings);
+            if let Some(merge) = settings.merge.as_ref().filter(|_| base_is_there) {
+                let recipe = Recipe::new(merge, &labels(&inputs), &inputs, base, 1);
+                let planned = recipe.and_then(|recipe| recipe.plan(&settings.space().start()));
+                if let Err(error) = planned {
+                    problems.push(Problem::new("merge", error.describe()));
+                }
             }
         }
         problems
@@ -136,8 +164,11 @@ impl TypedJob for MergeSearch {
             .and_then(|input| configuration(input).ok());
         let models = settings.checkpoints.len() as u64;
         Some(Estimate {
-            // All checkpoints and a mixture in f32.
-            memory: config.map(|config| (models + 1) * 4 * config.parameters() as u64),
+            // All checkpoints and a mixture in f32; what a method merged is in memory as a file too.
+            memory: config.map(|config| {
+                let copies = models + 1 + u64::from(settings.merge.is_some());
+                copies * 4 * config.parameters() as u64
+            }),
             note: Some(format!(
                 "at most {} evaluations of mixtures of {models} checkpoints, and the baselines'",
                 settings.evaluations
@@ -153,15 +184,31 @@ impl TypedJob for MergeSearch {
 
 /// What tables call the mixture found.
 const FOUND: &str = "search";
+/// The field of the method's base.
+const BASE: &str = "merge.base_model";
 /// Every evaluation, one JSON object a line.
 const TRIALS_FILE: &str = "trials.jsonl";
+
+/// Has the method a base?
+fn has_base(settings: &MergeSearchSettings) -> bool {
+    settings
+        .merge
+        .as_ref()
+        .is_some_and(|merge| merge.base_model.is_some())
+}
 
 fn configuration(input: &ResolvedInput) -> Result<ModelConfig, JobError> {
     load_config(&input.directory()?).blame("its configuration cannot be used")
 }
 
 fn readable(input: &ResolvedInput, settings: &MergeSearchSettings) -> Result<(), JobError> {
-    let layers = configuration(input)?.layers;
+    let config = configuration(input)?;
+    let layers = config.layers;
+    if config.family == Family::Baichuan2 {
+        // Mixed in memory are heads that are normalised already.
+        let message = "its head is stored as it is before it is normalised: a mixture in memory would be another one than that in files";
+        return Err(JobError::bad_input(message));
+    }
     if settings.groups as usize > layers {
         let message = format!("its {layers} layers do not fall into {} groups", settings.groups);
         return Err(JobError::config(message));
@@ -183,26 +230,6 @@ fn same_tokens(input: &ResolvedInput, newest: &ResolvedInput) -> Result<(), JobE
     Err(JobError::bad_input(message))
 }
 
-/// A name for each checkpoint: that of its step or folder, with its output where several come from one step.
-fn names(inputs: &[&ResolvedInput]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for input in inputs {
-        let name = match &input.reference {
-            tributary_pipeline::InputRef::Step { output, .. } if output != "model" => {
-                format!("{}.{output}", input.label)
-            }
-            _ => input.label.clone(),
-        };
-        let is_taken = names.contains(&name);
-        names.push(if is_taken {
-            format!("{name} ({})", names.len() + 1)
-        } else {
-            name
-        });
-    }
-    names
-}
-
 fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, JobError> {
     let start = Instant::now();
     let device: Device = context.device.parse().blame("choosing the device")?;
@@ -212,7 +239,7 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     if let Some(problem) = overlap::problems(settings, &inputs, |field| context.input(field).ok()).first() {
         return Err(JobError::config(problem.message.clone()));
     }
-    let names = names(&inputs);
+    let names = labels(&inputs);
     let newest = names.len() - 1;
     let others = (0..settings.compare.len())
         .map(|at| context.input(&format!("compare.{at}")))
@@ -237,13 +264,21 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         batch_tokens: settings.batch_tokens as usize,
     };
     let calibration = calibration(settings, context, inputs[newest], options.context)?;
-    let mut evaluator = Evaluator::new(&blend, documents, options, calibration, context)?;
+    let base = has_base(settings).then(|| context.input(BASE)).transpose()?;
+    let recipe = match &settings.merge {
+        Some(merge) => Recipe::new(merge, &names, &inputs, base, context.threads)?,
+        None => Recipe::default(),
+    };
+    let mut evaluator = Evaluator::new(&blend, &recipe, documents, options, calibration, context)?;
 
     let mut search = Search::new(settings.space(), settings.search_options(context.seed));
-    let mut proposals = Vec::new();
-    while let Some(proposal) = search.ask().blame("choosing the next mixture")? {
-        let weights = settings.weights(&proposal.point);
-        let score = evaluator.nll(&weights)?;
+    let (mut proposals, mut choosing) = (Vec::new(), 0.0);
+    loop {
+        let asked = Instant::now();
+        let proposal = search.ask().blame("choosing the next mixture")?;
+        choosing += asked.elapsed().as_secs_f64();
+        let Some(proposal) = proposal else { break };
+        let score = evaluator.nll_of(&settings.subject(&proposal.point))?;
         context.progress.metric("nats a token", score);
         search.tell(-score).blame("searching")?;
         proposals.push(proposal);
@@ -251,13 +286,13 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     let best = search
         .best()
         .ok_or_else(|| JobError::bug("nothing was evaluated"))?;
-    let found = settings.weights(&proposals[best].point);
+    let found = settings.subject(&proposals[best].point);
 
     let newest = Subject::Mixture(settings.only(newest));
     let mut subjects = vec![("newest checkpoint".to_owned(), newest)];
     subjects.extend(baselines::all(settings, context.seed, &mut evaluator)?);
-    subjects.push((FOUND.to_owned(), Subject::Mixture(found.clone())));
-    let others = self::names(&others).into_iter().enumerate();
+    subjects.push((FOUND.to_owned(), found.clone()));
+    let others = labels(&others).into_iter().enumerate();
     subjects.extend(others.map(|(at, name)| (name, Subject::Other(at))));
     let candidates = subjects
         .into_iter()
@@ -268,6 +303,7 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
                 name,
                 subject,
                 gain: None,
+                lead: None,
             })
         })
         .collect::<Result<Vec<_>, JobError>>()?;
@@ -278,21 +314,28 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         .gain
         .ok_or_else(|| JobError::bad_input("fewer than two documents report: give more text"))?;
     if settings.require_gain && gain.low <= 0.0 {
-        return Err(no_gain(&found, gain));
+        return Err(no_gain(&found.describe(settings), gain));
     }
     let seconds = start.elapsed().as_secs_f64();
     let trials = evaluator.finish()?;
     context.publication.put(TRIALS_FILE, trials.log)?;
     // A clock is nothing for an artifact, which is to be the same bytes again.
     context.progress.message(&format!(
-        "{:.1} s, of which evaluating took {:.1} and combining models {:.1}",
-        seconds, trials.evaluating, trials.combining
+        "{seconds:.1} s, of which evaluating took {:.1}, combining models {:.1} and choosing what to evaluate {choosing:.2}",
+        trials.evaluating, trials.combining
     ));
-    let plan = merge_plan(&names, &inputs, &found, context.threads)?;
+    let (plan, fact) = match &found {
+        Subject::Mixture(weights) => {
+            let plan = merge_plan(&names, &inputs, weights, context.threads)?;
+            (plan, ("weights", json!(weights)))
+        }
+        Subject::Method(values) => (recipe.plan(values)?, ("parameters", json!(recipe.named(values)))),
+        _ => return Err(JobError::bug("what was found is no mixture")),
+    };
     write(&plan, context, "writing the mixture")?;
     let scores: Vec<f64> = search.trials().map(|(_, score)| -score).collect();
     let outcome = Outcome::default()
-        .fact("weights", json!(found))
+        .fact(fact.0, fact.1)
         .fact("checkpoints", json!(names))
         .fact("evaluations", scores.len())
         .fact("nll_searched", winner.searched)
@@ -304,9 +347,9 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         .try_fold(outcome, |outcome, figure| Ok(outcome.figure(figure?)))
 }
 
-fn no_gain(found: &Weights, gain: Interval) -> JobError {
+fn no_gain(found: &str, gain: Interval) -> JobError {
     let message = format!(
-        "the best mixture found, {:?}, gains {:+.5} nats a token over the newest checkpoint on the reporting half (95 % interval {:+.5} to \
+        "the best mixture found, {}, gains {:+.5} nats a token over the newest checkpoint on the reporting half (95 % interval {:+.5} to \
          {:+.5}), so it is not published: `require_gain` asks for an interval above 0. Give more text, other checkpoints, or \
          leave `require_gain` out",
         found, gain.value, gain.low, gain.high
@@ -314,13 +357,15 @@ fn no_gain(found: &Weights, gain: Interval) -> JobError {
     JobError::new(JobErrorKind::BadInput, message)
 }
 
-/// The candidates with what they gain over the first, which is the newest checkpoint.
+/// The candidates with what they gain over the first, which is the newest checkpoint, and what the mixture found gains over them.
 fn judged(mut candidates: Vec<Candidate>, seed: u64) -> Vec<Candidate> {
-    let Some(newest) = candidates.first().map(|newest| newest.reported.clone()) else {
-        return candidates;
-    };
+    let reported = |found: Option<&Candidate>| found.map(|found| found.reported.clone()).unwrap_or_default();
+    let newest = reported(candidates.first());
+    let found = reported(candidates.iter().find(|candidate| candidate.name == FOUND));
     for candidate in &mut candidates {
         candidate.gain = bootstrap_difference(&newest, &candidate.reported, seed);
+        candidate.lead =
+            bootstrap_difference(&candidate.reported, &found, seed).filter(|_| candidate.name != FOUND);
     }
     candidates
 }

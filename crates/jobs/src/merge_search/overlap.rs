@@ -1,12 +1,13 @@
 //! Is the text something that a checkpoint was trained on? Told by the manifests: which data sets a training read, by content, and
 //! which side of the held-out split.
 
+use std::ops::Range;
+
 use serde_json::Value;
-use tributary_data::Split;
 use tributary_pipeline::{Problem, ResolvedInput};
 
 use super::settings::MergeSearchSettings;
-use crate::data_set::DataSet;
+use crate::data_set::{buckets, overlap};
 
 /// One problem for every data set that a checkpoint's training read.
 pub(super) fn problems<'a>(
@@ -21,7 +22,7 @@ pub(super) fn problems<'a>(
         let trained = checkpoints.iter().find(|checkpoint| {
             let sets = trained_on(checkpoint);
             sets.iter().any(|(digest, path, side)| {
-                *digest == source.digest && *path == source.path && overlaps(side, set)
+                *digest == source.digest && *path == source.path && overlap(side, &set.buckets())
             })
         });
         if let Some(checkpoint) = trained {
@@ -33,14 +34,8 @@ pub(super) fn problems<'a>(
     problems
 }
 
-/// A side of the held-out split.
-struct Side {
-    split: Split,
-    held_out: u64,
-}
-
-/// The data sets of the training that made a checkpoint: content, path in it, side.
-fn trained_on(checkpoint: &ResolvedInput) -> Vec<(String, String, Side)> {
+/// The data sets of the training that made a checkpoint: content, path in it, buckets.
+fn trained_on(checkpoint: &ResolvedInput) -> Vec<(String, String, Range<u64>)> {
     let Some(artifact) = &checkpoint.artifact else {
         return Vec::new();
     };
@@ -49,25 +44,9 @@ fn trained_on(checkpoint: &ResolvedInput) -> Vec<(String, String, Side)> {
     let set = |set: &Value| {
         let text = |key: &str| set.get("source")?.get(key)?.as_str().map(str::to_owned);
         let split = serde_json::from_value(set.get("split").cloned().unwrap_or(Value::Null));
-        let side = Side {
-            split: split.unwrap_or_default(),
-            held_out: set.get("held_out").and_then(Value::as_u64).unwrap_or(0),
-        };
+        let held_out = set.get("held_out").and_then(Value::as_u64).unwrap_or(0);
+        let side = buckets(split.unwrap_or_default(), held_out);
         Some((text("digest")?, text("path")?, side))
     };
     sets.into_iter().flatten().filter_map(set).collect()
-}
-
-/// Do the two sides have documents in common? The first `held_out` of 1000 buckets are held out.
-fn overlaps(trained: &Side, set: &DataSet) -> bool {
-    let buckets = |split: Split, held_out: u64| match split {
-        Split::All => 0..1000,
-        Split::Train => held_out..1000,
-        Split::HeldOut => 0..held_out,
-    };
-    let (a, b) = (
-        buckets(trained.split, trained.held_out),
-        buckets(set.split, u64::from(set.held_out)),
-    );
-    a.start.max(b.start) < a.end.min(b.end)
 }

@@ -1,11 +1,14 @@
 //! Settings of `merge.search`, and the space they span.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tributary_merge::Parameters;
 use tributary_pipeline::{InputRef, Problem};
 use tributary_search::{Acquisition, Block, SearchOptions, Space, Strategy};
 
-use super::evaluator::Weights;
+use super::evaluator::{Subject, Weights};
 use crate::data_set::DataSet;
 
 /// Settings of `merge.search`.
@@ -27,6 +30,9 @@ pub struct MergeSearchSettings {
     #[serde(default = "default_groups")]
     #[schemars(range(min = 1))]
     pub groups: u32,
+    /// Search over parameters of a merge method instead of weights.
+    #[serde(default)]
+    pub merge: Option<MethodSettings>,
     /// How the next mixture is chosen.
     #[serde(default)]
     pub by: SearchBy,
@@ -36,7 +42,7 @@ pub struct MergeSearchSettings {
     /// What the result is compared with.
     #[serde(default = "default_baselines")]
     pub baselines: Vec<Baseline>,
-    /// Text for the baseline `fisher`: every token of it counts.
+    /// Text for the baselines `fisher` and `regmean`: every token of it counts.
     #[serde(default)]
     pub calibration: Vec<DataSet>,
     /// Other models to compare the result with, for instance one whose learning rate was decayed.
@@ -56,6 +62,35 @@ pub struct MergeSearchSettings {
     #[serde(default = "default_batch_tokens")]
     #[schemars(range(min = 1))]
     pub batch_tokens: u32,
+}
+
+/// A method of `merge` that combines the checkpoints, and what of it is searched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MethodSettings {
+    /// The method, in mergekit's words.
+    pub merge_method: String,
+    /// The model the checkpoints were fine-tuned from, for methods that take one.
+    #[serde(default)]
+    pub base_model: Option<InputRef>,
+    /// Parameters that stay as they are.
+    #[serde(default)]
+    pub parameters: Parameters,
+    /// Parameters that are searched, by name.
+    pub search: BTreeMap<String, SearchedRange>,
+}
+
+/// Where a parameter may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchedRange {
+    /// The least.
+    pub low: f64,
+    /// The most.
+    pub high: f64,
+    /// What is looked at first; the middle unless given.
+    #[serde(default)]
+    pub start: Option<f64>,
 }
 
 /// How the next mixture is chosen.
@@ -91,6 +126,8 @@ pub enum Baseline {
     Metagpt,
     /// Every parameter by how much each checkpoint's likelihood hangs on it, on `calibration` (Fisher-weighted averaging).
     Fisher,
+    /// Every matrix by what it multiplies on `calibration` (RegMean).
+    Regmean,
     /// A grid of as many evaluations as the search has.
     Grid,
     /// As many random mixtures.
@@ -157,6 +194,46 @@ impl MergeSearchSettings {
             "must be at least 0 and below 1",
             "0.5 is usual",
         );
+        if let Some(merge) = &self.merge {
+            check(
+                self.least.is_some() || self.groups != 1,
+                "merge",
+                "parameters of a method are searched instead of weights",
+                "leave out `least` and `groups`",
+            );
+            check(
+                merge.search.is_empty(),
+                "merge.search",
+                "nothing is searched",
+                "name parameters of the method: `search: {density: {low: 0.1, high: 1}}`",
+            );
+            for (name, range) in &merge.search {
+                let field = format!("merge.search.{name}");
+                let is_range = range.low < range.high && range.low.is_finite() && range.high.is_finite();
+                check(
+                    !is_range,
+                    &field,
+                    "`low` must lie below `high`",
+                    "give two numbers",
+                );
+                let starts = range
+                    .start
+                    .is_none_or(|start| (range.low..=range.high).contains(&start));
+                check(
+                    is_range && !starts,
+                    &field,
+                    "`start` does not lie between `low` and `high`",
+                    "leave it out",
+                );
+                let is_given = merge.parameters.contains_key(name);
+                check(
+                    is_given,
+                    &field,
+                    "is among the parameters that stay too",
+                    "leave it out there",
+                );
+            }
+        }
         check(
             !(3..=500).contains(&self.evaluations),
             "evaluations",
@@ -189,18 +266,19 @@ impl MergeSearchSettings {
             "are too few for a grid over so many weights",
             "choose another way than `grid`, or fewer groups",
         );
-        let wants = self.baselines.contains(&Baseline::Fisher);
+        let reads = |baseline: &Baseline| matches!(baseline, Baseline::Fisher | Baseline::Regmean);
+        let wants = self.baselines.iter().any(reads);
         check(
             wants && self.calibration.is_empty(),
             "calibration",
-            "the baseline `fisher` takes gradients on a text, and there is none",
+            "the baselines `fisher` and `regmean` read a text, and there is none",
             "name some: `calibration: [{source: …, limit: 32}]`",
         );
         check(
             !wants && !self.calibration.is_empty(),
             "calibration",
             "no baseline reads it",
-            "add `fisher` to `baselines`, or leave it out",
+            "add `fisher` or `regmean` to `baselines`, or leave it out",
         );
         check(
             self.context < 2,
@@ -211,8 +289,18 @@ impl MergeSearchSettings {
         problems
     }
 
-    /// Of two checkpoints the newer's weight, of more all weights; for each group.
+    /// The searched parameters of a method; else of two checkpoints the newer's weight, of more all weights, for each group.
     pub(super) fn space(&self) -> Space {
+        if let Some(merge) = &self.merge {
+            let block = |range: &SearchedRange| Block::Interval {
+                low: range.low,
+                high: range.high,
+                start: range.start.unwrap_or(0.5 * (range.low + range.high)),
+            };
+            return Space {
+                blocks: merge.search.values().map(block).collect(),
+            };
+        }
         let block = match self.checkpoints.len() {
             2 => Block::Interval {
                 low: self.least.unwrap_or(0.5),
@@ -226,8 +314,16 @@ impl MergeSearchSettings {
         }
     }
 
+    /// What a point stands for.
+    pub(super) fn subject(&self, point: &[f64]) -> Subject {
+        match &self.merge {
+            Some(_) => Subject::Method(point.to_vec()),
+            None => Subject::Mixture(self.weights(point)),
+        }
+    }
+
     /// The weights of a point, `[group][checkpoint]`.
-    pub(super) fn weights(&self, point: &[f64]) -> Weights {
+    fn weights(&self, point: &[f64]) -> Weights {
         let parts = self.space();
         let weights = |part: &[f64]| match part {
             [newer] => vec![1.0 - newer, *newer],

@@ -4,9 +4,10 @@
 //! Models without layers are made in memory. Every point is kept in the step's checkpoints as soon as it is known.
 
 use serde::{Deserialize, Serialize};
-use tributary_data::Document;
+use tributary_data::{Document, Tokenizer};
 use tributary_evaluate::{
-    DocumentScore, EvaluateError, LikelihoodOptions, Wanted, accuracy, measure, paired_difference,
+    AnswerOptions, DocumentScore, EvaluateError, LikelihoodOptions, TaskScore, Wanted, accuracy, measure,
+    paired_difference, summarise_answers,
 };
 use tributary_model::Decoder;
 use tributary_pipeline::{Figure, JobContext, JobError, Line};
@@ -14,6 +15,7 @@ use tributary_prune::{Health, HealthOptions, How, Text, heal, health, removals};
 
 use super::settings::{ChosenBy, PruneSettings};
 use crate::blame::Blame;
+use crate::task_set::Asked;
 
 /// Name in the step's checkpoints.
 const KEPT: &str = "curve.jsonl";
@@ -31,6 +33,9 @@ struct Point {
     nll: f64,
     documents: Vec<DocumentScore>,
     health: Option<Health>,
+    /// By task; empty where nothing is written or answered.
+    #[serde(default)]
+    scores: Vec<(String, Vec<TaskScore>)>,
 }
 
 /// A choice of layers, as far as the curve goes.
@@ -51,6 +56,9 @@ pub(super) struct Curve<'a> {
     pub(super) options: &'a LikelihoodOptions,
     /// Tokens that end a text.
     pub(super) stop: Vec<u32>,
+    /// Tasks that are answered.
+    pub(super) asked: Vec<Asked>,
+    pub(super) tokenizer: &'a Tokenizer,
 }
 
 impl Curve<'_> {
@@ -171,6 +179,10 @@ impl Curve<'_> {
             true => Some(health(&decoder, self.judging, &how).blame("continuing texts")?),
             false => None,
         };
+        let scores = match writes {
+            true => self.scores(&decoder, removed.len())?,
+            false => Vec::new(),
+        };
         let point = Point {
             removed: removed.to_vec(),
             is_healed,
@@ -178,6 +190,7 @@ impl Curve<'_> {
             nll: measured.scored.total.nll,
             documents: measured.scored.documents,
             health,
+            scores,
         };
         kept.push(point.clone());
         let mut lines = Vec::new();
@@ -187,6 +200,37 @@ impl Curve<'_> {
         }
         self.context.checkpoints.put(KEPT, lines)?;
         Ok(point)
+    }
+
+    /// What a model without some layers scores on every task.
+    fn scores(&self, decoder: &Decoder, removed: usize) -> Result<Vec<(String, Vec<TaskScore>)>, JobError> {
+        let options = |asked: &Asked| AnswerOptions {
+            likelihood: self.options.clone(),
+            chat: asked.is_chat,
+        };
+        let mut scores = Vec::new();
+        for asked in &self.asked {
+            let what = format!("answering {} without {removed} layers", asked.name);
+            self.context
+                .progress
+                .begin(&what, Some(asked.exercise.len() as u64), "answers");
+            let mut answers = Vec::new();
+            for portion in asked.exercise.portions() {
+                let given =
+                    asked
+                        .exercise
+                        .answer(portion, decoder, self.tokenizer, &options(asked), &mut |more| {
+                            self.context.progress.advance(more);
+                            !self.context.cancellation.is_cancelled()
+                        });
+                answers.extend(match given {
+                    Err(EvaluateError::Cancelled) => return Err(JobError::cancelled()),
+                    other => other.blame(what.clone())?,
+                });
+            }
+            scores.push((asked.name.clone(), summarise_answers(&answers)));
+        }
+        Ok(scores)
     }
 
     fn kept(&self) -> Result<Vec<Point>, JobError> {
@@ -266,6 +310,18 @@ fn table(branches: &[Branch], heals: bool) -> Figure {
                 )
             })
     };
+    let answered = |point: &Point| -> Vec<String> {
+        let cell = |score: &TaskScore| match score.stderr {
+            Some(stderr) => format!("{:.3} ± {stderr:.3}", score.value),
+            None => format!("{:.3}", score.value),
+        };
+        point
+            .scores
+            .iter()
+            .flat_map(|(_, scores)| scores)
+            .map(cell)
+            .collect()
+    };
     let row = |(count, point): (usize, &Point)| {
         let layers: Vec<String> = point.removed.iter().map(usize::to_string).collect();
         let correct = accuracy(&point.documents, 0).map_or(f64::NAN, |found| found.0);
@@ -278,12 +334,21 @@ fn table(branches: &[Branch], heals: bool) -> Figure {
             format!("{:.1} %", 100.0 * correct),
             writing(point),
         ];
+        row.extend(answered(point));
         if let Some(point) = healed.and_then(|healed| healed.points.get(count)) {
             row.extend([format!("{:.4}", point.nll), writing(point)]);
+            row.extend(answered(point));
         }
         row
     };
-    let mut columns = vec![
+    let names = |prefix: &str| -> Vec<String> {
+        let scores = main.points[0].scores.iter();
+        let scores = scores.flat_map(|(task, scores)| scores.iter().map(move |score| (task, score)));
+        scores
+            .map(|(task, score)| format!("{prefix}{task}: {}", score.name))
+            .collect()
+    };
+    let columns = [
         "removed",
         "layers",
         "million parameters",
@@ -292,12 +357,15 @@ fn table(branches: &[Branch], heals: bool) -> Figure {
         "accuracy",
         "repetition, ended",
     ];
+    let mut columns: Vec<String> = columns.map(str::to_owned).to_vec();
+    columns.extend(names(""));
     if healed.is_some() {
-        columns.extend(["healed: nats a token", "healed: repetition, ended"]);
+        columns.extend(["healed: nats a token", "healed: repetition, ended"].map(str::to_owned));
+        columns.extend(names("healed: "));
     }
     Figure::Table {
         title: format!("Removed by {}", main.name),
-        columns: columns.into_iter().map(str::to_owned).collect(),
+        columns,
         rows: main.points.iter().enumerate().map(row).collect(),
     }
 }

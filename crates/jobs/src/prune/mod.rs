@@ -25,6 +25,7 @@ use tributary_train::STATE_KIND;
 use crate::blame::Blame;
 use crate::data_set;
 use crate::merge::open;
+use crate::task_set;
 use curve::Curve;
 pub use settings::{ChosenBy, ChosenHow, CurveSettings, PruneSettings};
 
@@ -41,7 +42,7 @@ impl TypedJob for Prune {
     type Settings = PruneSettings;
     const KIND: &'static str = "prune";
     // The merge engine writes the result.
-    const VERSION: u32 = 2 + 1000 * MERGE_VERSION;
+    const VERSION: u32 = 3 + 1000 * MERGE_VERSION;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str =
         "Removes the layers of a model that change their input least (ShortGPT), and heals what is left";
@@ -71,6 +72,7 @@ impl TypedJob for Prune {
         }
         if let Some(curve) = &settings.curve {
             inputs.extend(data_set::declare("curve.data", &curve.data));
+            inputs.extend(task_set::declare("curve.tasks", &curve.tasks));
         }
         inputs
     }
@@ -86,6 +88,12 @@ impl TypedJob for Prune {
         }
         if let Some(curve) = &settings.curve {
             problems.extend(data_set::check("curve.data", &curve.data, plan));
+            let models: Vec<_> = plan.input("model").into_iter().collect();
+            problems.extend(task_set::check("curve.tasks", &curve.tasks, &models, plan));
+            if settings.reads_text() {
+                let judging = ("curve.data", curve.data.as_slice());
+                problems.extend(data_set::shared(("data", &settings.data), judging, plan));
+            }
         }
         if let Err(error) = plan.machine.device.parse::<Device>() {
             problems.push(Problem::new("", error.to_string()));
@@ -169,6 +177,11 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
     let device: Device = context.device.parse().blame("choosing the device")?;
     let decoder = Decoder::load(&input.directory()?, device).blame("loading the model")?;
     let tokenizer = Tokenizer::load(&input.folder()?).blame("loading the tokenizer")?;
+    // What cannot be asked is told before anything is measured.
+    let asked = match &settings.curve {
+        Some(curve) => task_set::ask("curve.tasks", &curve.tasks, context)?,
+        None => Vec::new(),
+    };
     let calibration = match settings.reads_text() {
         true => documents("data", &settings.data, context, &tokenizer)?,
         false => Vec::new(),
@@ -232,6 +245,8 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
             judging: &judging,
             options: &options,
             stop: config.eos.clone(),
+            asked,
+            tokenizer: &tokenizer,
         };
         for figure in curve.figures(&chosen)? {
             outcome = outcome.figure(figure);

@@ -6,6 +6,7 @@ use tributary_pipeline::{InputRef, Problem};
 use tributary_prune::{By, How};
 
 use crate::data_set::DataSet;
+use crate::task_set::TaskSet;
 
 /// Settings of `prune`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +48,9 @@ pub struct PruneSettings {
 pub struct CurveSettings {
     /// The text that judges: not that of the calibration.
     pub data: Vec<DataSet>,
+    /// Tasks that are answered at every point of the method asked for, for instance multiple choice.
+    #[serde(default)]
+    pub tasks: Vec<TaskSet>,
     /// For 0 to so many removed layers; as many as are removed unless given.
     #[serde(default)]
     pub up_to: Option<u32>,

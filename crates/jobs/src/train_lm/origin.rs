@@ -1,7 +1,7 @@
 //! Where a training's weights, configuration and tokenizer come from.
 
 use tributary_data::Tokenizer;
-use tributary_model::{LlamaSizes, ModelConfig, ModelError, check_tensors, load_config};
+use tributary_model::{Family, LlamaSizes, ModelConfig, ModelError, check_tensors, load_config};
 use tributary_pipeline::{
     InputDeclaration, JobContext, JobError, MODEL_KIND, PlanContext, Problem, ResolvedInput,
 };
@@ -80,6 +80,7 @@ impl Origin {
             .map_err(ModelError::from)
             .blame(doing())?;
         check_tensors(&config, &checkpoint, &folder.url()).blame(doing())?;
+        check_family(&config)?;
         let digest = input
             .artifact
             .as_ref()
@@ -104,6 +105,16 @@ impl Origin {
             seed,
             files,
         })
+    }
+}
+
+/// Can models of this family be trained as they are stored?
+fn check_family(config: &ModelConfig) -> Result<(), JobError> {
+    match config.family {
+        Family::Baichuan2 => Err(JobError::bad_input(
+            "Baichuan2 can be read but not trained: its head is normalised, and here heads are not",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -161,6 +172,7 @@ fn open_headers(start: &StartSettings, input: &ResolvedInput) -> Result<Option<M
         .map_err(ModelError::from)
         .blame("its tensors cannot be read")?;
     check_tensors(&config, &checkpoint, &folder.url()).blame("its tensors do not fit")?;
+    check_family(&config)?;
     if tokenizer.vocab_size() > config.vocab_size {
         let (tokens, rows) = (tokenizer.vocab_size(), config.vocab_size);
         return Err(JobError::bad_input(format!(

@@ -1,0 +1,103 @@
+//! A method of `merge` with numbers to search for: the merge engine writes into memory, where the model is read again.
+
+use std::collections::BTreeMap;
+
+use tributary_merge::{MergeOptions, MergePlan, MergeSpec, ModelSpec, ParameterValue, Source, Watch, plan};
+use tributary_model::{Decoder, Device};
+use tributary_pipeline::{JobContext, JobError, ResolvedInput};
+use tributary_store::Store;
+
+use super::settings::MethodSettings;
+use crate::blame::Blame;
+use crate::merge::open;
+use crate::names::distinct;
+
+/// The method, the models it merges, and the parameters to fill in.
+#[derive(Default)]
+pub(super) struct Recipe {
+    spec: MergeSpec,
+    sources: Vec<Source>,
+    searched: Vec<String>,
+    threads: usize,
+}
+
+impl Recipe {
+    pub(super) fn new(
+        merge: &MethodSettings,
+        names: &[String],
+        inputs: &[&ResolvedInput],
+        base: Option<&ResolvedInput>,
+        threads: usize,
+    ) -> Result<Recipe, JobError> {
+        let mut sources = names
+            .iter()
+            .zip(inputs)
+            .map(|(name, input)| open(name, input)?.blame(format!("opening {name}")))
+            .collect::<Result<Vec<Source>, JobError>>()?;
+        // A checkpoint may be the base too.
+        let same = base.and_then(|base| inputs.iter().position(|input| input.digest == base.digest));
+        let base_model = match (base, same) {
+            (_, Some(at)) => Some(names[at].clone()),
+            (Some(base), None) => {
+                let name = distinct(base.label.clone(), names.len(), names);
+                sources.push(open(&name, base)?.blame("opening the base")?);
+                Some(name)
+            }
+            (None, None) => None,
+        };
+        let model = |name: &String| ModelSpec {
+            model: name.clone(),
+            ..ModelSpec::default()
+        };
+        Ok(Recipe {
+            spec: MergeSpec {
+                merge_method: merge.merge_method.clone(),
+                models: names
+                    .iter()
+                    .filter(|name| base_model.as_ref() != Some(name))
+                    .map(model)
+                    .collect(),
+                base_model,
+                parameters: merge.parameters.clone(),
+                ..MergeSpec::default()
+            },
+            sources,
+            searched: merge.search.keys().cloned().collect(),
+            threads,
+        })
+    }
+
+    /// The searched parameters with these values.
+    pub(super) fn named(&self, values: &[f64]) -> BTreeMap<String, f64> {
+        self.searched
+            .iter()
+            .cloned()
+            .zip(values.iter().copied())
+            .collect()
+    }
+
+    /// The merge with these values of the searched parameters.
+    pub(super) fn plan(&self, values: &[f64]) -> Result<MergePlan, JobError> {
+        let mut spec = self.spec.clone();
+        let values = self.named(values).into_iter();
+        spec.parameters
+            .extend(values.map(|(name, value)| (name, ParameterValue::from(value))));
+        let options = MergeOptions {
+            threads: Some(self.threads.max(1)),
+            ..MergeOptions::default()
+        };
+        plan(&spec, &self.sources, &options).blame("planning the merge")
+    }
+
+    /// The model that it gives, in memory.
+    pub(super) fn merged(&self, values: &[f64], context: &JobContext) -> Result<Decoder, JobError> {
+        let device: Device = context.device.parse().blame("choosing the device")?;
+        let store = Store::scratch("merged");
+        let watch = Watch {
+            progress: &|_| {},
+            cancel: context.cancellation.flag(),
+        };
+        self.plan(values)?.publish(&store, &watch).blame("merging")?;
+        Decoder::load(&store.directory(), device).blame("loading the merged model")
+    }
+}
