@@ -149,7 +149,10 @@ impl TypedJob for MergeSearch {
             let base_is_there = base.is_some() || !has_base(settings);
             if let Some(merge) = settings.merge.as_ref().filter(|_| base_is_there) {
                 let recipe = Recipe::new(merge, &labels(&inputs), &inputs, base, 1);
-                let planned = recipe.and_then(|recipe| recipe.plan(&settings.space().start()));
+                // Both ends of every range: what lies between two that are allowed is allowed.
+                let ends = merge.ends();
+                let planned =
+                    recipe.and_then(|recipe| ends.iter().try_for_each(|end| recipe.plan(end).map(drop)));
                 if let Err(error) = planned {
                     problems.push(Problem::new("merge", error.describe()));
                 }

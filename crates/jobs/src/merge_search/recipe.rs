@@ -10,7 +10,7 @@ use tributary_store::Store;
 use super::settings::MethodSettings;
 use crate::blame::Blame;
 use crate::merge::open;
-use crate::names::distinct;
+use crate::names::{distinct, labels};
 
 /// The method, the models it merges, and the parameters to fill in.
 #[derive(Default)]
@@ -34,12 +34,15 @@ impl Recipe {
             .zip(inputs)
             .map(|(name, input)| open(name, input)?.blame(format!("opening {name}")))
             .collect::<Result<Vec<Source>, JobError>>()?;
-        // A checkpoint may be the base too.
-        let same = base.and_then(|base| inputs.iter().position(|input| input.digest == base.digest));
+        // A checkpoint may be the base too. Those of one training lie in one artifact: only the path tells them apart.
+        let is_base = |base: &ResolvedInput, input: &ResolvedInput| {
+            (&base.digest, &base.path) == (&input.digest, &input.path)
+        };
+        let same = base.and_then(|base| inputs.iter().position(|input| is_base(base, input)));
         let base_model = match (base, same) {
             (_, Some(at)) => Some(names[at].clone()),
             (Some(base), None) => {
-                let name = distinct(base.label.clone(), names.len(), names);
+                let name = distinct(labels(&[base]).remove(0), names.len(), names);
                 sources.push(open(&name, base)?.blame("opening the base")?);
                 Some(name)
             }

@@ -93,6 +93,17 @@ pub struct SearchedRange {
     pub start: Option<f64>,
 }
 
+impl MethodSettings {
+    /// The searched parameters all at their least, and all at their most.
+    pub(super) fn ends(&self) -> [Vec<f64>; 2] {
+        let ranges = || self.search.values();
+        [
+            ranges().map(|range| range.low).collect(),
+            ranges().map(|range| range.high).collect(),
+        ]
+    }
+}
+
 /// How the next mixture is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -181,6 +192,13 @@ impl MergeSearchSettings {
             "checkpoints",
             "there is nothing to mix",
             "list at least two checkpoints, the newest last",
+        );
+        let is_again = |at: usize| self.checkpoints[..at].contains(&self.checkpoints[at]);
+        check(
+            (0..models).any(is_again),
+            "checkpoints",
+            "one is listed twice",
+            "list each checkpoint once, the newest last",
         );
         check(
             self.least.is_some() && models > 2,

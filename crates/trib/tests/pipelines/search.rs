@@ -269,14 +269,24 @@ fn parameters_of_a_method_are_searched_by_merging_in_memory() {
     let text = std::fs::read_to_string(place.join("figures.json")).unwrap();
     assert!(text.contains("density") && text.contains("random"));
 
-    // A parameter that the method does not have is told before anything runs.
+    // The base is the one that was named, though all checkpoints of a training lie in one artifact.
+    let card = std::fs::read_to_string(place.join("README.md")).unwrap();
+    assert!(card.contains("base_model: base.step_6"), "{card}");
+
+    // What the method does not take is told before anything runs: a parameter's name, and either end of its range.
     let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
-    std::fs::write(
-        folder.path().join("p.yaml"),
-        text.replace("{density:", "{denzity:"),
-    )
-    .unwrap();
-    let said = run(folder.path(), &["plan", "p.yaml"]);
-    assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
-    assert!(stderr(&said).contains("denzity"), "{}", stderr(&said));
+    for (wrong, said) in [
+        ("{denzity: {low: 0.2, high: 1}", "denzity"),
+        ("{density: {low: 0.2, high: 2}", "not in 0..=1"),
+    ] {
+        let text = text.replace("{density: {low: 0.2, high: 1}", wrong);
+        std::fs::write(folder.path().join("p.yaml"), text).unwrap();
+        let said_here = run(folder.path(), &["plan", "p.yaml"]);
+        assert_eq!(said_here.status.code(), Some(78), "{}", stderr(&said_here));
+        assert!(
+            stderr(&said_here).contains(said),
+            "{said}: {}",
+            stderr(&said_here)
+        );
+    }
 }

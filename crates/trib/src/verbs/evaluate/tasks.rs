@@ -1,5 +1,6 @@
 //! `trib evaluate MODEL --task FILE`: tasks in lm-evaluation-harness's words.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -31,9 +32,12 @@ pub(super) fn read(places: &Places<'_>, limit: Option<usize>) -> Result<Asked, F
     let task = match BuiltIn::find(file) {
         Some(built_in) if !Path::new(file).is_file() => built_in.task(),
         _ => {
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                let built_in = BuiltIn::ALL.map(BuiltIn::name).join(", ");
-                Failure::usage(format!("{file}: {error} (built in are: {built_in})"))
+            let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => {
+                    let built_in = BuiltIn::ALL.map(BuiltIn::name).join(", ");
+                    Failure::usage(format!("{file}: {error} (built in are: {built_in})"))
+                }
+                _ => Failure::configuration(format!("{file}: {error}")),
             })?;
             let mut include = |name: &str| {
                 let place = folder.join(name);
