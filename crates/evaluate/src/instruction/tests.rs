@@ -1,3 +1,5 @@
+//! What responses follow which instructions, type by type; what is refused; and that no response takes long.
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
