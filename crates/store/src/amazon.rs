@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
 use url::{Host, Url};
 
 use crate::credentials::{Environment, S3Settings};
+use crate::direct_read::DirectReader;
 use crate::error::{Result, StoreError};
 use crate::pauses::{BUDGET, FIRST_PAUSE, LONGEST_PAUSE, TRIES};
 use crate::secrets::mask;
@@ -88,13 +90,25 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
             .with_allow_http(plain);
     }
     let backend = builder.build().map_err(|error| fail(error.to_string()))?;
+    let backend = Arc::new(backend);
+    let is_reached_directly = settings.endpoint.as_ref().is_some_and(is_plain) && !has_proxy(environment);
+    let direct = is_reached_directly.then(|| DirectReader::new(Arc::clone(&backend) as Arc<dyn Signer>));
     Ok(Store::remote(
-        Arc::new(backend),
+        backend,
+        direct,
         format!("s3://{bucket}"),
         secrets,
         true,
         prefix,
     ))
+}
+
+/// Does the environment name a proxy for plain HTTP? The ordinary client knows what it is good for.
+fn has_proxy(environment: &Environment) -> bool {
+    let names = ["http_proxy", "all_proxy", "aws_proxy_url"];
+    environment
+        .iter()
+        .any(|(name, value)| !value.is_empty() && names.contains(&name.to_ascii_lowercase().as_str()))
 }
 
 /// Does this endpoint lie on this machine?

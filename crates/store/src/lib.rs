@@ -18,6 +18,7 @@ mod artifact;
 mod coverage;
 mod credentials;
 mod digest;
+mod direct_read;
 mod directory;
 mod error;
 mod hashing;

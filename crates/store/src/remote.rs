@@ -8,6 +8,7 @@
 //! same budget ([`crate::pauses`]), only repeats what object_store does not.
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 
+use crate::direct_read::{DirectReader, LEAST_BYTES, Unread};
 use crate::error::{Result, StoreError};
 use crate::pauses::Pauses;
 use crate::remote_upload::is_no_upload;
@@ -33,6 +35,8 @@ pub(crate) type BackendResult<T> = std::result::Result<T, object_store::Error>;
 pub(crate) struct Remote {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) multipart: Arc<dyn MultipartStore>,
+    /// For large reads, where the server is one that it understands.
+    pub(crate) direct: Option<DirectReader>,
     /// `s3://bucket` or `memory:///name`, for messages.
     pub(crate) label: String,
     pub(crate) secrets: Secrets,
@@ -191,11 +195,17 @@ impl Remote {
     async fn read_some(
         &self,
         path: &ObjectPath,
-        range: std::ops::Range<u64>,
+        range: Range<u64>,
         buffer: &mut [u8],
         filled: &mut usize,
         etag: Option<&str>,
     ) -> BackendResult<()> {
+        if self
+            .read_directly(path, range.clone(), buffer, filled, etag)
+            .await
+        {
+            return Ok(());
+        }
         let options = GetOptions {
             range: Some(GetRange::Bounded(range.start + *filled as u64..range.end)),
             if_match: etag.map(str::to_string),
@@ -214,6 +224,37 @@ impl Remote {
             Err(wrong("fewer bytes than asked for"))
         } else {
             Ok(())
+        }
+    }
+
+    /// Tries to read what is missing without copies; is all of it there?
+    async fn read_directly(
+        &self,
+        path: &ObjectPath,
+        range: Range<u64>,
+        buffer: &mut [u8],
+        filled: &mut usize,
+        etag: Option<&str>,
+    ) -> bool {
+        let Some(direct) = &self.direct else {
+            return false;
+        };
+        let before = *filled;
+        let missing = &mut buffer[before..];
+        if missing.len() < LEAST_BYTES {
+            return false;
+        }
+        let mut more = 0;
+        let range = range.start + before as u64..range.end;
+        let result = direct.read(path, range, missing, &mut more, etag).await;
+        *filled += more;
+        match result {
+            Ok(()) => true,
+            Err(Unread::Refused) => false,
+            Err(Unread::Broken) => {
+                tokio::time::sleep(self.first_pause).await;
+                false
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use tributary_tensorfile::{MappedFile, ReadAt};
 use crate::address::Address;
 use crate::amazon;
 use crate::credentials::Environment;
+use crate::direct_read::DirectReader;
 use crate::directory::StoreDirectory;
 use crate::error::{Result, StoreError};
 use crate::key::{check_length, check_path, is_own, join};
@@ -113,7 +114,7 @@ impl Store {
     /// A store on any backend that has multipart uploads, called `url` in messages; for memory, and for tests with
     /// faults injected.
     pub fn from_object_store<T: ObjectStore + MultipartStore>(backend: Arc<T>, url: &str) -> Store {
-        let mut store = Self::remote(backend, mask(url), Secrets::default(), false, String::new());
+        let mut store = Self::remote(backend, None, mask(url), Secrets::default(), false, String::new());
         if let Backend::Remote(remote) = &mut store.backend
             && let Some(remote) = Arc::get_mut(remote)
         {
@@ -125,6 +126,7 @@ impl Store {
 
     pub(crate) fn remote<T: ObjectStore + MultipartStore>(
         backend: Arc<T>,
+        direct: Option<DirectReader>,
         label: String,
         secrets: Secrets,
         backend_retries: bool,
@@ -133,6 +135,7 @@ impl Store {
         let remote = Remote {
             objects: Arc::clone(&backend) as Arc<dyn ObjectStore>,
             multipart: backend,
+            direct,
             label,
             secrets,
             backend_retries,
