@@ -21,7 +21,7 @@ pub use influence::BlockInfluence;
 pub use instruction::{Instruction, InstructionError, loose, strict};
 pub use likelihood::{
     DocumentScore, Likelihood, LikelihoodOptions, PairedDifference, ScoredDocuments, accuracy,
-    paired_difference,
+    paired_difference, summarise,
 };
 pub use measure::{CalibrationWanted, Measured, Wanted, measure};
 pub use rouge::{Measure, Rouge, RougeReader, RougeText, Variant, best_rouge, rouge};

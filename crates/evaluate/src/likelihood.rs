@@ -81,7 +81,7 @@ pub(crate) fn ratio(values: &[(f64, u64)]) -> Option<(f64, Option<f64>)> {
 }
 
 /// The likelihood of all documents together; none without a scored token.
-pub(crate) fn summarise(documents: &[DocumentScore]) -> Option<Likelihood> {
+pub fn summarise(documents: &[DocumentScore]) -> Option<Likelihood> {
     let values: Vec<(f64, u64)> = documents
         .iter()
         .map(|document| (document.nll, document.tokens))

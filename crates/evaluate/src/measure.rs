@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use tributary_data::{Batch, Document, EvaluationBatches, EvaluationOptions, PADDING};
-use tributary_model::{Decoder, Tensor, TokenBatch, kernel};
+use tributary_model::{Decoder, Part, Tensor, TokenBatch, kernel};
 
 use crate::calibration::{Calibration, CalibrationSums, log_row};
 use crate::error::{EvaluateError, Result};
@@ -23,11 +23,13 @@ pub struct Wanted {
     pub top: Vec<usize>,
     /// Calibration errors.
     pub calibration: Option<CalibrationWanted>,
-    /// How much each layer changes its input.
+    /// What of a layer the following are about.
+    pub part: Part,
+    /// How much it changes its input, by layer.
     pub block_influence: bool,
-    /// How much each stretch of so many consecutive layers changes its input, for each of these lengths.
+    /// How much each stretch of so many consecutive layers changes its input, for each of these lengths; of whole layers.
     pub stretches: Vec<usize>,
-    /// How large a share of its output each layer adds: ‖f(x)‖/‖x + f(x)‖.
+    /// How large a share of its output it adds, by layer: ‖f(x)‖/‖x + f(x)‖.
     pub relative_magnitude: bool,
 }
 
@@ -184,27 +186,29 @@ impl<'a> Sums<'a> {
         let longest = self.wanted.stretches.iter().copied().max().unwrap_or(0);
         // What went into the last layers, the latest last.
         let mut inputs: VecDeque<Tensor<2>> = VecDeque::new();
-        let hidden = self.decoder.observed(input, &mut |layer, before, after| {
-            if let Some(sums) = &mut self.influence {
-                sums.add(layer, &kernel::row_cosines(before, after)?, counts);
-            }
-            if let Some(sums) = &mut self.magnitude {
-                sums.add(layer, &kernel::relative_changes(before, after)?, counts);
-            }
-            if longest > 0 {
-                inputs.push_back(before.clone());
-                if inputs.len() > longest {
-                    inputs.pop_front();
+        let hidden = self
+            .decoder
+            .observed(input, self.wanted.part, &mut |layer, before, after| {
+                if let Some(sums) = &mut self.influence {
+                    sums.add(layer, &kernel::row_cosines(before, after)?, counts);
                 }
-            }
-            for (length, sums) in self.wanted.stretches.iter().zip(&mut self.stretches) {
-                if let Some(first) = inputs.len().checked_sub(*length).filter(|_| *length > 0) {
-                    let cosines = kernel::row_cosines(&inputs[first], after)?;
-                    sums.add(layer + 1 - length, &cosines, counts);
+                if let Some(sums) = &mut self.magnitude {
+                    sums.add(layer, &kernel::relative_changes(before, after)?, counts);
                 }
-            }
-            Ok(())
-        })?;
+                if longest > 0 {
+                    inputs.push_back(before.clone());
+                    if inputs.len() > longest {
+                        inputs.pop_front();
+                    }
+                }
+                for (length, sums) in self.wanted.stretches.iter().zip(&mut self.stretches) {
+                    if let Some(first) = inputs.len().checked_sub(*length).filter(|_| *length > 0) {
+                        let cosines = kernel::row_cosines(&inputs[first], after)?;
+                        sums.add(layer + 1 - length, &cosines, counts);
+                    }
+                }
+                Ok(())
+            })?;
         Ok(hidden)
     }
 

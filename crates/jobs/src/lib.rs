@@ -27,7 +27,7 @@ pub use import::{
 };
 pub use merge::Merge;
 pub use merge_search::{Baseline, MergeSearch, MergeSearchSettings, MethodSettings, SearchBy, SearchedRange};
-pub use prune::{ChosenBy, ChosenHow, CurveSettings, Prune, PruneSettings};
+pub use prune::{ChosenBy, ChosenHow, ChosenPart, CurveSettings, Prune, PruneSettings, ReplaceSettings};
 pub use synth::{Synth, SynthSettings};
 pub use task_set::{BuiltInTask, TaskSet};
 pub use tokenizer::{TOKENIZER_KIND, TokenizerSettings, TrainTokenizer};

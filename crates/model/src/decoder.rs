@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::error::{ModelError, Result};
 use crate::kernel::{self, Geometry};
 use crate::rotary::Rotary;
-use crate::weights::{LayerWeights, Parameter, Weights, initial_values};
+use crate::weights::{LayerWeights, Parameter, Part, Weights, initial_values};
 
 /// Hears of a layer's number, its input and its output.
 type Observer<'a> = &'a mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>) -> Result<()>;
@@ -31,6 +31,9 @@ pub enum MatrixInput {
 
 /// Hears of what a layer's matrices multiply, `[rows·len, columns of the matrix]`.
 type InputObserver<'a> = &'a mut dyn FnMut(MatrixInput, &Tensor<2>);
+
+/// Attends, given queries, keys and values.
+type Attention<'a> = &'a mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>;
 
 /// A decoder on a device.
 #[derive(Debug)]
@@ -99,20 +102,57 @@ impl Decoder {
         }
     }
 
-    /// The model without these layers; shares the others' storage.
+    /// The model without this part of these layers; shares the others' storage. Whole layers are renumbered, those that lose
+    /// a part stay.
     #[must_use]
-    pub fn without(&self, layers: &[usize]) -> Self {
+    pub fn without(&self, part: Part, layers: &[usize]) -> Self {
         let mut weights = self.weights.clone();
-        let mut number = 0;
-        weights.layers.retain(|_| {
-            number += 1;
-            !layers.contains(&(number - 1))
-        });
+        let numbered = weights.layers.into_iter().enumerate();
+        weights.layers = match part {
+            Part::Layer => numbered
+                .filter(|(number, _)| !layers.contains(number))
+                .map(|(_, layer)| layer)
+                .collect(),
+            part => numbered
+                .map(|(number, layer)| match layers.contains(&number) {
+                    true => layer.without(part),
+                    false => layer,
+                })
+                .collect(),
+        };
         let config = ModelConfig {
             layers: weights.layers.len(),
             ..self.config.clone()
         };
         Self::new(config, self.device, weights)
+    }
+
+    /// The model for reading only: units of feed-forward networks that add nothing (`prune` puts small networks in the place of layers)
+    /// are left out.
+    #[must_use]
+    pub fn compact(mut self) -> Self {
+        let layers = std::mem::take(&mut self.weights.layers);
+        self.weights.layers = layers.into_iter().map(LayerWeights::compact).collect();
+        self
+    }
+
+    /// Parameters, without those of removed parts.
+    pub fn parameters(&self) -> usize {
+        let without = self.weights.layers.iter().map(|layer| {
+            let mut gone = 0;
+            if !layer.attends {
+                let matrices = [&layer.q, &layer.k, &layer.v, &layer.o].map(|of| of.shape().num_elements());
+                let biases = layer.biases.iter().flatten().map(|bias| bias.dims()[0]);
+                gone += matrices.iter().sum::<usize>() + biases.sum::<usize>();
+            }
+            let units = match &layer.units {
+                _ if !layer.feeds => 0,
+                Some(units) => units.len(),
+                None => layer.up.dims()[0],
+            };
+            gone + 3 * (self.config.intermediate_size - units) * self.config.hidden_size
+        });
+        self.config.parameters() - without.sum::<usize>()
     }
 
     /// Hidden states after the final normalisation, `[rows·len, width]`.
@@ -123,37 +163,55 @@ impl Decoder {
         self.pass(batch, None)
     }
 
-    /// [`Self::hidden`], telling `observe` of every layer: its number, the hidden states before it and those after it, both
-    /// `[rows·len, width]` and without the final normalisation.
+    /// [`Self::hidden`], telling `observe` of that part of every layer: the layer's number, the hidden states before the part and
+    /// those after it, both `[rows·len, width]` and without the final normalisation.
     ///
     /// # Errors
     /// As [`Self::hidden`], and those of `observe`.
     pub fn observed(
         &self,
         batch: &TokenBatch,
+        part: Part,
         observe: &mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>) -> Result<()>,
     ) -> Result<Tensor<2>> {
-        self.pass(batch, Some(observe))
+        self.pass(batch, Some((part, observe)))
     }
 
-    /// What goes into the last matrix (`down`) of layer number `number`, `[rows·len, intermediate]`, and what comes out of the
-    /// layer, `[rows·len, width]`.
+    /// What goes into the last matrix of this part of layer `number` (`o` of attention, else `down`), `[rows·len, columns of the
+    /// matrix]`, and what comes out of the layer, `[rows·len, width]`.
     ///
     /// # Errors
     /// As [`Self::hidden`]; [`ModelError::Input`] if there is no such layer.
-    pub fn feed_forward(&self, batch: &TokenBatch, number: usize) -> Result<(Tensor<2>, Tensor<2>)> {
+    pub fn into_last_matrix(
+        &self,
+        batch: &TokenBatch,
+        number: usize,
+        part: Part,
+    ) -> Result<(Tensor<2>, Tensor<2>)> {
         let geometry = self.geometry_of(batch)?;
         let Some(last) = self.weights.layers.get(number) else {
             return Err(ModelError::Input(format!("there is no layer {number}")));
         };
-        let attention: &mut dyn FnMut(_, _, _) -> _ = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
+        let attention: Attention<'_> = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
         let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
         for layer in &self.weights.layers[..number] {
             hidden = self.layer(layer, hidden, attention);
         }
-        let (hidden, inner) = self.before_down(last, hidden, attention, &mut |_, _| {});
-        let out = hidden + kernel::linear(inner.clone(), last.down.clone());
-        Ok((inner, out))
+        let mut into = None;
+        let mut hear = |which, input: &Tensor<2>| {
+            let is_wanted = match part {
+                Part::Attention => which == MatrixInput::AttentionOutput,
+                Part::Layer | Part::FeedForward => which == MatrixInput::FeedForwardOutput,
+            };
+            if is_wanted {
+                into = Some(input.clone());
+            }
+        };
+        let attended = self.after_attention(last, hidden, attention, &mut hear);
+        let inner = self.inner(last, &attended, &mut hear);
+        let out = attended + kernel::linear(inner, last.down.clone());
+        let into = into.ok_or_else(|| ModelError::Input("a layer without matrices".into()))?;
+        Ok((into, out))
     }
 
     /// Tells `hear` of what every matrix of every layer multiplies: the layer's number, which matrices, and their input,
@@ -167,17 +225,20 @@ impl Decoder {
         hear: &mut dyn FnMut(usize, MatrixInput, &Tensor<2>) -> Result<()>,
     ) -> Result<()> {
         let geometry = self.geometry_of(batch)?;
-        let attention: &mut dyn FnMut(_, _, _) -> _ = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
+        let attention: Attention<'_> = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
         let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
         for (number, layer) in self.weights.layers.iter().enumerate() {
             let mut heard = Ok(());
-            let (before, inner) = self.before_down(layer, hidden, attention, &mut |which, input| {
+            // Removed parts too: there is a matrix to be told of.
+            let mut hear = |which, input: &Tensor<2>| {
                 if heard.is_ok() {
                     heard = hear(number, which, input);
                 }
-            });
+            };
+            let attended = self.after_attention(layer, hidden, attention, &mut hear);
+            let inner = self.inner(layer, &attended, &mut hear);
             heard?;
-            hidden = before + kernel::linear(inner, layer.down.clone());
+            hidden = attended + kernel::linear(inner, layer.down.clone());
         }
         Ok(())
     }
@@ -193,17 +254,23 @@ impl Decoder {
         )))
     }
 
-    fn pass(&self, batch: &TokenBatch, mut observe: Option<Observer<'_>>) -> Result<Tensor<2>> {
+    fn pass(&self, batch: &TokenBatch, mut observe: Option<(Part, Observer<'_>)>) -> Result<Tensor<2>> {
         let geometry = self.geometry_of(batch)?;
         let mut hidden = kernel::embedding(self.weights.embedding.clone(), &batch.tokens);
         for (number, layer) in self.weights.layers.iter().enumerate() {
+            let attention: Attention<'_> = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
             // Kept only for who wants it: a layer may use its input's storage for its output.
-            let before = observe.is_some().then(|| hidden.clone());
-            hidden = self.layer(layer, hidden, &mut |q, k, v| {
-                kernel::attention(q, k, v, &geometry)
-            });
-            if let (Some(observe), Some(before)) = (&mut observe, before) {
-                observe(number, &before, &hidden)?;
+            let mut states = observe.is_some().then(|| vec![hidden.clone()]);
+            hidden = self.attended(layer, hidden, attention);
+            states.iter_mut().for_each(|states| states.push(hidden.clone()));
+            hidden = self.fed(layer, hidden);
+            if let (Some((part, observe)), Some(states)) = (&mut observe, states) {
+                let (before, after) = match part {
+                    Part::Layer => (&states[0], &hidden),
+                    Part::Attention => (&states[0], &states[1]),
+                    Part::FeedForward => (&states[1], &hidden),
+                };
+                observe(number, before, after)?;
             }
         }
         Ok(kernel::rms_norm(
@@ -344,20 +411,40 @@ impl Decoder {
         &self,
         layer: &LayerWeights,
         hidden: Tensor<2>,
-        attention: &mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+        attention: Attention<'_>,
     ) -> Tensor<2> {
-        let (hidden, inner) = self.before_down(layer, hidden, attention, &mut |_, _| {});
-        hidden + kernel::linear(inner, layer.down.clone())
+        let hidden = self.attended(layer, hidden, attention);
+        self.fed(layer, hidden)
     }
 
-    /// A layer up to its last matrix: the residual stream there, and what goes into the matrix.
-    fn before_down(
+    /// The first half of a layer, if it has one. Where there are gradients it is computed even so: an optimizer wants one of
+    /// every weight.
+    fn attended(&self, layer: &LayerWeights, hidden: Tensor<2>, attention: Attention<'_>) -> Tensor<2> {
+        match layer.attends || hidden.device().is_autodiff() {
+            true => self.after_attention(layer, hidden, attention, &mut |_, _| {}),
+            false => hidden,
+        }
+    }
+
+    /// The second half of a layer, if it has one.
+    fn fed(&self, layer: &LayerWeights, hidden: Tensor<2>) -> Tensor<2> {
+        match layer.feeds || hidden.device().is_autodiff() {
+            true => {
+                let inner = self.inner(layer, &hidden, &mut |_, _| {});
+                hidden + kernel::linear(inner, layer.down.clone())
+            }
+            false => hidden,
+        }
+    }
+
+    /// The residual stream after a layer's attention.
+    fn after_attention(
         &self,
         layer: &LayerWeights,
         hidden: Tensor<2>,
-        attention: &mut dyn FnMut(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>,
+        attention: Attention<'_>,
         hear: InputObserver<'_>,
-    ) -> (Tensor<2>, Tensor<2>) {
+    ) -> Tensor<2> {
         let epsilon = self.config.norm_epsilon;
         let x = kernel::rms_norm(hidden.clone(), layer.input_norm.clone(), epsilon);
         hear(MatrixInput::Attention, &x);
@@ -379,14 +466,19 @@ impl Decoder {
         }
         let attended = attention(q, k, v);
         hear(MatrixInput::AttentionOutput, &attended);
-        let hidden = hidden + kernel::linear(attended, layer.o.clone());
+        hidden + kernel::linear(attended, layer.o.clone())
+    }
+
+    /// What goes into a layer's last matrix, of the residual stream after its attention.
+    fn inner(&self, layer: &LayerWeights, hidden: &Tensor<2>, hear: InputObserver<'_>) -> Tensor<2> {
+        let epsilon = self.config.norm_epsilon;
         let x = kernel::rms_norm(hidden.clone(), layer.post_attention_norm.clone(), epsilon);
         hear(MatrixInput::FeedForward, &x);
         let gate = kernel::linear(x.clone(), layer.gate.clone());
         let up = kernel::linear(x, layer.up.clone());
         let inner = kernel::swiglu(gate, up);
         hear(MatrixInput::FeedForwardOutput, &inner);
-        (hidden, inner)
+        inner
     }
 
     pub(crate) fn geometry(

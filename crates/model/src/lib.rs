@@ -32,4 +32,4 @@ pub use rotary::Rotary;
 pub use sample::{SamplingOptions, mix};
 pub use save::save;
 pub use tree::{Branch, Tree};
-pub use weights::{LayerWeights, Parameter, ParameterSpec, Weights, initial_values, specs};
+pub use weights::{LayerWeights, Parameter, ParameterSpec, Part, Weights, initial_values, specs};

@@ -3,11 +3,25 @@
 //! One list, [`specs`], says which tensors a configuration has; loading, initialising, visiting and
 //! saving all follow its order.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use std::cell::Cell;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::config::ModelConfig;
 use crate::decoder::{host, untracked};
 use crate::error::{ModelError, Result};
+
+/// Part of a decoder that can be left out: what goes in comes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// A whole layer.
+    #[default]
+    Layer,
+    /// A layer's attention, with its normalisation.
+    Attention,
+    /// A layer's feed-forward network, with its normalisation.
+    FeedForward,
+}
 
 /// Weights of one layer; matrices are `[out, in]`.
 #[derive(Clone, Debug)]
@@ -26,6 +40,52 @@ pub struct LayerWeights {
     pub gate: Tensor<2>,
     pub up: Tensor<2>,
     pub down: Tensor<2>,
+    /// Does attention add anything? Not where values and outputs are 0 throughout, which training leaves so (every gradient
+    /// of it is 0); it is not computed then.
+    pub attends: bool,
+    /// Does the feed-forward network? Not where `up` and `down` are 0 throughout.
+    pub feeds: bool,
+    /// The feed-forward network's units that add anything, where some do not because their row of `up` is 0.
+    pub units: Option<Vec<i32>>,
+}
+
+impl LayerWeights {
+    /// The layer without this part, whose matrices become 0; the others' storage is shared.
+    #[must_use]
+    pub fn without(mut self, part: Part) -> Self {
+        let clear = |matrix: &mut Tensor<2>| *matrix = matrix.zeros_like();
+        if part != Part::FeedForward {
+            [&mut self.q, &mut self.k, &mut self.v, &mut self.o].map(clear);
+            for bias in self.biases.iter_mut().flatten() {
+                *bias = bias.zeros_like();
+            }
+            self.attends = false;
+        }
+        if part != Part::Attention {
+            [&mut self.gate, &mut self.up, &mut self.down].map(clear);
+            self.feeds = false;
+        }
+        self
+    }
+
+    /// The layer without units that add nothing: matrices of fewer rows and columns.
+    pub(crate) fn compact(mut self) -> Self {
+        if let Some(units) = self.units.take().filter(|units| !units.is_empty()) {
+            let units = Tensor::<1, Int>::from_ints(units.as_slice(), &self.up.device());
+            self.gate = self.gate.select(0, units.clone());
+            self.up = self.up.select(0, units.clone());
+            self.down = self.down.select(1, units);
+        }
+        self
+    }
+}
+
+/// Units whose row of `up`, `[units, width]`, is not 0 throughout; none if all are.
+fn units_of(up: &[f32], width: usize) -> Option<Vec<i32>> {
+    let rows = up.chunks(width.max(1)).enumerate();
+    let busy = rows.filter(|(_, row)| row.iter().any(|value| *value != 0.0));
+    let busy: Vec<i32> = busy.filter_map(|(unit, _)| i32::try_from(unit).ok()).collect();
+    (busy.len() * width < up.len()).then_some(busy)
 }
 
 /// Weights of a decoder.
@@ -115,37 +175,63 @@ impl Weights {
         values: &mut dyn FnMut(&ParameterSpec) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         let mut specs = specs(config).into_iter();
+        // Is anything of the values of late other than 0?
+        let counts = Cell::new(false);
         let mut next = || -> Result<TensorData> {
             // The calls below mirror `specs` one to one.
             let spec = specs.next().unwrap_or(ParameterSpec {
                 name: String::new(),
                 shape: vec![0],
             });
-            Ok(TensorData::new(values(&spec)?, spec.shape))
+            let values = values(&spec)?;
+            counts.set(counts.get() || values.iter().any(|value| *value != 0.0));
+            Ok(TensorData::new(values, spec.shape))
         };
         let vector = |data: TensorData| Tensor::<1>::from_data(data, device).cast(dtype);
         let matrix = |data: TensorData| Tensor::<2>::from_data(data, device).cast(dtype);
         let embedding = matrix(next()?);
         let mut layers = Vec::with_capacity(config.layers);
         for _ in 0..config.layers {
+            let input_norm = vector(next()?);
+            let (q, k) = (matrix(next()?), matrix(next()?));
+            counts.set(false);
+            let v = matrix(next()?);
+            let biases = match config.family.has_biases() {
+                true => Some([vector(next()?), vector(next()?), vector(next()?)]),
+                false => None,
+            };
+            let values_count = counts.get();
+            let head_norms = match config.family.has_head_norms() {
+                true => Some([vector(next()?), vector(next()?)]),
+                false => None,
+            };
+            counts.set(values_count);
+            let o = matrix(next()?);
+            let attends = counts.get();
+            let post_attention_norm = vector(next()?);
+            let gate = matrix(next()?);
+            counts.set(false);
+            let up = next()?;
+            let units = up
+                .as_slice::<f32>()
+                .ok()
+                .and_then(|up| units_of(up, config.hidden_size));
+            let (up, down) = (matrix(up), matrix(next()?));
             layers.push(LayerWeights {
-                input_norm: vector(next()?),
-                q: matrix(next()?),
-                k: matrix(next()?),
-                v: matrix(next()?),
-                biases: match config.family.has_biases() {
-                    true => Some([vector(next()?), vector(next()?), vector(next()?)]),
-                    false => None,
-                },
-                head_norms: match config.family.has_head_norms() {
-                    true => Some([vector(next()?), vector(next()?)]),
-                    false => None,
-                },
-                o: matrix(next()?),
-                post_attention_norm: vector(next()?),
-                gate: matrix(next()?),
-                up: matrix(next()?),
-                down: matrix(next()?),
+                input_norm,
+                q,
+                k,
+                v,
+                biases,
+                head_norms,
+                o,
+                post_attention_norm,
+                gate,
+                up,
+                down,
+                attends,
+                feeds: counts.get(),
+                units,
             });
         }
         let norm = vector(next()?);
@@ -187,10 +273,11 @@ impl Weights {
         found.unwrap_or_else(|| Err(ModelError::Input(format!("there is no parameter {index}"))))
     }
 
-    /// Visits every parameter in the order of [`specs`].
+    /// Visits every parameter in the order of [`specs`]. The visitor may change it, so every part is computed from then on.
     pub fn visit(&mut self, visitor: &mut dyn FnMut(Parameter<'_>)) {
         visitor(Parameter::Matrix(&mut self.embedding));
         for layer in &mut self.layers {
+            (layer.attends, layer.feeds, layer.units) = (true, true, None);
             visitor(Parameter::Vector(&mut layer.input_norm));
             visitor(Parameter::Matrix(&mut layer.q));
             visitor(Parameter::Matrix(&mut layer.k));

@@ -4,78 +4,105 @@
 //! residual stream) becomes W + Δ, so that what comes out is as near as it can be to what came out of the whole stretch: Δ is the ridge
 //! regression of the missing part on a, over the calibration text,
 //!
-//! Δ = Rᵀ A (AᵀA + λ·m·I)⁻¹,   A `[tokens, intermediate]`, R = H − H′ `[tokens, width]`,
+//! Δ = Rᵀ A (AᵀA + λ·m·I)⁻¹,   A `[tokens, columns of W]`, R = H − H′ `[tokens, width]`,
 //!
-//! H what came out of the stretch in the whole model, H′ what comes out of the layer before it now, m the mean of the diagonal of
-//! AᵀA. λ is the best of [`RIDGES`] on a fifth of the batches that the regression does not see; if none of them is better than doing
-//! nothing there, nothing is done. The model keeps its form and its speed. Stretches are healed from the first on, so that later ones
+//! H what came out of the stretch in the whole model, H′ what comes out of the layer before it now ([`crate::regression`]). If no λ
+//! is better than doing nothing on text held back, nothing is done. The model keeps its form and its speed. Stretches are healed from the first on, so that later ones
 //! see what earlier ones gave back.
+//!
+//! Where a layer loses a part only, its other part stands in, in the same way: `down_proj` for attention, `o_proj` for the
+//! feed-forward network.
 
-use nalgebra::{Cholesky, DMatrix};
-use tributary_data::{EvaluationBatches, EvaluationOptions, PADDING};
-use tributary_model::{Decoder, Tensor, TokenBatch, host, kernel};
+use tributary_model::{Decoder, Part, Tensor, host};
 
 use crate::error::Result;
 use crate::order::Text;
+use crate::regression::{Place, sums};
 
-/// Shares of the mean diagonal that are tried.
-const RIDGES: [f64; 5] = [1e-3, 1e-2, 1e-1, 1.0, 10.0];
-/// Every such batch is for choosing between them.
-const HELD_BACK: usize = 5;
-
-/// A matrix that stands in for removed layers.
+/// A matrix that stands in for what is removed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Healed {
-    /// The layer whose `down_proj` it is, by its number in the whole model.
+    /// The layer that it is of, by its number in the whole model.
     pub layer: usize,
-    /// `[width, intermediate]`, row by row.
-    pub down: Vec<f32>,
+    /// Its name in the layer: `mlp.down_proj` or `self_attn.o_proj`.
+    pub name: &'static str,
+    /// `[width, columns]`, row by row.
+    pub values: Vec<f32>,
     /// λ.
     pub ridge: f64,
     /// Σ ‖R‖² on the batches held back: what is missing there after healing, as a share of before.
     pub missing: f64,
 }
 
-/// Corrects `decoder` without `removed`; gives it, healed, and the matrices that changed. `progress` hears of tokens done and all
-/// of them, and says whether to go on. A stretch that begins with layer 0 has no layer before it and is left as it is.
+/// Corrects `decoder` without this part of the layers `removed`; gives it, healed, and the matrices that changed. `progress`
+/// hears of tokens done and all of them, and says whether to go on. A stretch that begins with layer 0 has no layer before
+/// it and is left as it is.
 ///
 /// # Errors
 /// What the model gives.
 pub fn heal(
     decoder: &Decoder,
+    part: Part,
     removed: &[usize],
     text: Text<'_>,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<(Decoder, Vec<Healed>)> {
-    let mut pruned = decoder.without(removed);
+    let mut pruned = decoder.without(part, removed);
     let mut healed = Vec::new();
-    for (first, last) in stretches(removed) {
-        let Some(layer) = first.checked_sub(1) else {
+    for place in places(part, removed) {
+        let sums = sums(decoder, &pruned, &place, text, progress)?;
+        let Some(found) = sums.solve() else {
             continue;
         };
-        // Its number among the layers that are left.
-        let place = layer - removed.iter().filter(|gone| **gone < layer).count();
-        let sums = sums(decoder, last, &pruned, place, text, progress)?;
-        let Some((delta, ridge, missing)) = sums.solve() else {
-            continue;
+        let layer = &mut pruned.weights.layers[place.place];
+        let (matrix, name) = match place.part {
+            Part::Attention => (&mut layer.o, "self_attn.o_proj"),
+            Part::Layer | Part::FeedForward => (&mut layer.down, "mlp.down_proj"),
         };
-        let down = &mut pruned.weights.layers[place].down;
-        let mut values = host(down.clone())?;
-        for (value, delta) in values.iter_mut().zip(&delta) {
+        let mut values = host(matrix.clone())?;
+        for (value, delta) in values.iter_mut().zip(&found.delta) {
             *value += *delta as f32;
         }
-        let dims = down.dims();
-        *down = Tensor::<1>::from_floats(values.as_slice(), &down.device())
-            .reshape(dims)
-            .cast(down.dtype());
+        *matrix = in_place_of(matrix, &values);
         healed.push(Healed {
-            layer,
-            down: values,
-            ridge,
-            missing,
+            layer: place.layer,
+            name,
+            values,
+            ridge: found.ridge,
+            missing: found.missing,
         });
     }
     Ok((pruned, healed))
+}
+
+/// Which matrices stand in for what, from the first on.
+fn places(part: Part, removed: &[usize]) -> Vec<Place> {
+    let itself = |part: Part| {
+        let place = |layer: &usize| Place {
+            wanted: *layer,
+            place: *layer,
+            part,
+            layer: *layer,
+        };
+        removed.iter().map(place).collect()
+    };
+    match part {
+        Part::Attention => itself(Part::FeedForward),
+        Part::FeedForward => itself(Part::Attention),
+        Part::Layer => {
+            let place = |(first, last): (usize, usize)| {
+                let layer = first.checked_sub(1)?;
+                Some(Place {
+                    wanted: last,
+                    // Its number among the layers that are left.
+                    place: layer - removed.iter().filter(|gone| **gone < layer).count(),
+                    part: Part::FeedForward,
+                    layer,
+                })
+            };
+            stretches(removed).into_iter().filter_map(place).collect()
+        }
+    }
 }
 
 /// First and last layer of every stretch.
@@ -90,142 +117,23 @@ fn stretches(removed: &[usize]) -> Vec<(usize, usize)> {
     stretches
 }
 
-/// AᵀA, AᵀR and Σ ‖R‖², of the batches that the regression sees and of those held back.
-struct Sums {
-    gram: [DMatrix<f64>; 2],
-    cross: [DMatrix<f64>; 2],
-    squares: [f64; 2],
-}
-
-fn sums(
-    whole: &Decoder,
-    last: usize,
-    pruned: &Decoder,
-    place: usize,
-    text: Text<'_>,
-    progress: &mut dyn FnMut(u64, u64) -> bool,
-) -> Result<Sums> {
-    let (width, inner) = (whole.config().hidden_size, whole.config().intermediate_size);
-    let zeros = |rows: usize, columns: usize| [(); 2].map(|()| DMatrix::<f64>::zeros(rows, columns));
-    let mut sums = Sums {
-        gram: zeros(inner, inner),
-        cross: zeros(inner, width),
-        squares: [0.0; 2],
-    };
-    // Enough batches that some can be held back.
-    let tokens: usize = text.documents.iter().map(|document| document.tokens.len()).sum();
-    let batch = text
-        .options
-        .batch_tokens
-        .min(tokens.div_ceil(2 * HELD_BACK))
-        .max(1);
-    let cut = EvaluationOptions {
-        rows: batch,
-        context: text.options.context,
-        stride: None,
-        max_positions: Some(batch),
-        pad: 0,
-    };
-    let batches =
-        EvaluationBatches::new(text.documents, cut).map_err(tributary_evaluate::EvaluateError::from)?;
-    let all = batches.positions();
-    let mut done = 0;
-    for (number, batch) in batches.enumerate() {
-        done += batch.filled() as u64;
-        let counts: Vec<f32> = batch
-            .segments
-            .iter()
-            .map(|segment| if *segment == PADDING { 0.0 } else { 1.0 })
-            .collect();
-        let input = TokenBatch::packed(
-            batch.rows,
-            batch.len,
-            batch.tokens,
-            &batch.segments,
-            batch.targets,
-        )?;
-        let (_, target) = whole.feed_forward(&input, last)?;
-        let (activation, out) = pruned.feed_forward(&input, place)?;
-        // Padding is nothing to learn from.
-        let counts = Tensor::<1>::from_floats(counts.as_slice(), &out.device()).reshape([-1, 1]);
-        let activation = activation * counts.clone();
-        let rest = (target - out) * counts;
-        let side = usize::from(number % HELD_BACK == HELD_BACK - 1);
-        // `linear` multiplies by a transposed matrix.
-        let across = activation.transpose();
-        add(
-            &mut sums.gram[side],
-            kernel::linear(across.clone(), across.clone()),
-        )?;
-        add(
-            &mut sums.cross[side],
-            kernel::linear(across, rest.clone().transpose()),
-        )?;
-        let squares: f64 = host(rest)?.iter().map(|value| f64::from(*value).powi(2)).sum();
-        sums.squares[side] += squares;
-        if !progress(done, all) {
-            return Err(tributary_evaluate::EvaluateError::Cancelled.into());
-        }
-    }
-    Ok(sums)
-}
-
-fn add(sum: &mut DMatrix<f64>, product: Tensor<2>) -> Result<()> {
-    let columns = sum.ncols();
-    for (at, value) in host(product)?.into_iter().enumerate() {
-        sum[(at / columns, at % columns)] += f64::from(value);
-    }
-    Ok(())
-}
-
-impl Sums {
-    /// Δ row by row, its λ, and the share that is still missing on the batches held back; none if nothing is gained there, or
-    /// nothing was held back.
-    fn solve(&self) -> Option<(Vec<f64>, f64, f64)> {
-        let inner = self.gram[0].nrows();
-        let mean = self.gram[0].trace() / inner as f64;
-        if !(self.squares[1] > 0.0 && mean > 0.0) {
-            return None;
-        }
-        let mut best: Option<(f64, f64)> = None;
-        for ridge in RIDGES {
-            let Some(delta) = self.delta(&self.gram[0], &self.cross[0], ridge * mean) else {
-                continue;
-            };
-            // ‖R − A·Δᵀ‖² = ‖R‖² − 2·⟨AᵀR, Δᵀ⟩ + ⟨Δᵀ, AᵀA·Δᵀ⟩
-            let fit = 2.0 * self.cross[1].dot(&delta) - delta.dot(&(&self.gram[1] * &delta));
-            let missing = (self.squares[1] - fit) / self.squares[1];
-            if best.is_none_or(|(least, _)| missing < least) {
-                best = Some((missing, ridge));
-            }
-        }
-        let (missing, ridge) = best.filter(|(missing, _)| *missing < 1.0)?;
-        // Once chosen, all batches count.
-        let (gram, cross) = (&self.gram[0] + &self.gram[1], &self.cross[0] + &self.cross[1]);
-        let delta = self.delta(&gram, &cross, ridge * gram.trace() / inner as f64)?;
-        // nalgebra is column by column: Δᵀ `[intermediate, width]` so is Δ row by row.
-        Some((delta.as_slice().to_vec(), ridge, missing))
-    }
-
-    /// Δᵀ = (AᵀA + ridge·I)⁻¹ AᵀR.
-    fn delta(&self, gram: &DMatrix<f64>, cross: &DMatrix<f64>, ridge: f64) -> Option<DMatrix<f64>> {
-        let mut gram = gram.clone();
-        for at in 0..gram.nrows() {
-            gram[(at, at)] += ridge;
-        }
-        Some(Cholesky::new(gram)?.solve(cross))
-    }
+/// A matrix of these values, shaped and placed as `old`.
+pub(crate) fn in_place_of(old: &Tensor<2>, values: &[f32]) -> Tensor<2> {
+    Tensor::<1>::from_floats(values, &old.device())
+        .reshape(old.dims())
+        .cast(old.dtype())
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use tributary_data::Document;
     use tributary_evaluate::{LikelihoodOptions, Wanted, measure};
 
     use super::*;
     use crate::order::tests::decoder;
+    use tributary_model::TokenBatch;
 
-    fn documents(first: u32) -> Vec<Document> {
+    pub(crate) fn documents(first: u32) -> Vec<Document> {
         let document = |index: u32| {
             let tokens: Vec<u32> = (0..60)
                 .map(|at| (at * (at + index) * 7 + index * 13) % 50)
@@ -256,13 +164,13 @@ mod tests {
             options: &options,
         };
         let removed = [3, 4];
-        let (healed, matrices) = heal(&decoder, &removed, text, &mut |_, _| true).unwrap();
+        let (healed, matrices) = heal(&decoder, Part::Layer, &removed, text, &mut |_, _| true).unwrap();
         assert_eq!(matrices.len(), 1);
         assert_eq!(matrices[0].layer, 2);
         assert!(matrices[0].missing < 0.9, "{}", matrices[0].missing);
         assert_eq!(
             host(healed.weights.layers[2].down.clone()).unwrap(),
-            matrices[0].down
+            matrices[0].values
         );
 
         // On documents that healing did not see.
@@ -271,8 +179,8 @@ mod tests {
             let mut sum = 0.0;
             for document in &other {
                 let batch = TokenBatch::document(&document.tokens);
-                let whole = host(decoder.feed_forward(&batch, 4).unwrap().1).unwrap();
-                let now = host(pruned.feed_forward(&batch, 2).unwrap().1).unwrap();
+                let whole = host(decoder.into_last_matrix(&batch, 4, Part::Layer).unwrap().1).unwrap();
+                let now = host(pruned.into_last_matrix(&batch, 2, Part::Layer).unwrap().1).unwrap();
                 sum += whole
                     .iter()
                     .zip(&now)
@@ -281,10 +189,50 @@ mod tests {
             }
             sum
         };
-        let (before, after) = (distance(&decoder.without(&removed)), distance(&healed));
+        let (before, after) = (
+            distance(&decoder.without(Part::Layer, &removed)),
+            distance(&healed),
+        );
         assert!(after < 0.95 * before, "{after} {before}");
         let wanted = Wanted::default();
         assert!(measure(&healed, &other, &options, &wanted, &mut |_, _| true).is_ok());
+    }
+
+    #[test]
+    fn the_other_part_stands_in_for_one_that_is_gone() {
+        let mut decoder = decoder();
+        let layer = &mut decoder.weights.layers[3];
+        layer.down = layer.down.clone().mul_scalar(40.0);
+        layer.o = layer.o.clone().mul_scalar(40.0);
+        let options = LikelihoodOptions {
+            context: 64,
+            batch_tokens: 128,
+        };
+        let (calibration, other) = (documents(0), documents(500));
+        let text = Text {
+            documents: &calibration,
+            options: &options,
+        };
+        let distance = |pruned: &Decoder| -> f64 {
+            let of_document = |document: &Document| {
+                let batch = TokenBatch::document(&document.tokens);
+                let out =
+                    |of: &Decoder| host(of.into_last_matrix(&batch, 3, Part::Layer).unwrap().1).unwrap();
+                let pairs = out(&decoder).into_iter().zip(out(pruned));
+                pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+            };
+            other.iter().map(of_document).sum()
+        };
+        for (part, name) in [
+            (Part::Attention, "mlp.down_proj"),
+            (Part::FeedForward, "self_attn.o_proj"),
+        ] {
+            let (healed, matrices) = heal(&decoder, part, &[3], text, &mut |_, _| true).unwrap();
+            assert_eq!(matrices.len(), 1);
+            assert_eq!((matrices[0].layer, matrices[0].name), (3, name));
+            let (before, after) = (distance(&decoder.without(part, &[3])), distance(&healed));
+            assert!(after < 0.95 * before, "{part:?}: {after} {before}");
+        }
     }
 
     #[test]
@@ -296,7 +244,12 @@ mod tests {
             documents: &calibration,
             options: &options,
         };
-        assert_eq!(heal(&decoder, &[0], text, &mut |_, _| true).unwrap().1, []);
+        assert_eq!(
+            heal(&decoder, Part::Layer, &[0], text, &mut |_, _| true)
+                .unwrap()
+                .1,
+            []
+        );
         assert_eq!(stretches(&[1, 2, 5, 7, 8]), [(1, 2), (5, 5), (7, 8)]);
     }
 }

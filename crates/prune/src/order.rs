@@ -1,12 +1,13 @@
 //! Which layers go.
 //!
 //! A metric gives every layer a number, and the lowest go: all at once, or one by one with the rest measured again; or a
-//! stretch of consecutive layers is chosen as a whole.
+//! stretch of consecutive layers is chosen as a whole. The same for the layers' attention alone, or their feed-forward
+//! networks.
 
 use serde::{Deserialize, Serialize};
 use tributary_data::Document;
 use tributary_evaluate::{LikelihoodOptions, Measured, Wanted, measure};
-use tributary_model::{Decoder, mix};
+use tributary_model::{Decoder, Part, mix};
 
 use crate::error::{PruneError, Result};
 
@@ -44,6 +45,17 @@ pub enum How {
     Stretch,
 }
 
+/// The rule of a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What of a layer goes.
+    pub part: Part,
+    /// What decides.
+    pub by: By,
+    /// How it is used.
+    pub how: How,
+}
+
 /// The calibration text.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
@@ -56,7 +68,7 @@ pub struct Text<'a> {
 /// What was chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Removals {
-    /// For 1, 2, … removed layers which, in ascending order. Nested, but for [`How::Stretch`].
+    /// For 1, 2, … layers that go, or lose the part, which, in ascending order. Nested, but for [`How::Stretch`].
     pub sets: Vec<Vec<usize>>,
     /// What was measured of the whole model, by layer; empty where nothing was.
     pub metric: Vec<f64>,
@@ -68,30 +80,36 @@ pub struct Removals {
 /// to go on. Equal numbers: the earlier layer goes.
 ///
 /// # Errors
-/// [`PruneError::TooMany`]; [`PruneError::Input`] for a stretch by anything but Block Influence; what measuring gives.
+/// [`PruneError::TooMany`]; [`PruneError::Input`] for a stretch of parts, or by anything but Block Influence; what measuring
+/// gives.
 pub fn removals(
     decoder: &Decoder,
     text: Text<'_>,
-    by: By,
-    how: How,
+    rule: Rule,
     most: usize,
     progress: &mut dyn FnMut(&str, u64, u64) -> bool,
 ) -> Result<Removals> {
     let layers = decoder.config().layers;
-    if most >= layers {
+    let can_go = match rule.part {
+        // One must stay.
+        Part::Layer => layers - 1,
+        Part::Attention | Part::FeedForward => layers,
+    };
+    if most > can_go {
         return Err(PruneError::TooMany {
             removed: most,
             layers,
         });
     }
-    match how {
-        How::Stretch if by != By::BlockInfluence => {
-            let message = "a stretch is chosen by Block Influence".to_owned();
+    match rule.how {
+        How::Stretch if rule.by != By::BlockInfluence || rule.part != Part::Layer => {
+            let message = "a stretch is of whole layers and chosen by Block Influence".to_owned();
             Err(PruneError::Input(message))
         }
         How::Stretch => stretches(decoder, text, most, progress),
         How::OneShot => {
-            let (metric, nll) = metric(decoder, text, by, progress)?;
+            let candidates: Vec<usize> = (0..layers).collect();
+            let (metric, nll) = metric(decoder, text, rule, &candidates, progress)?;
             let order = ascending(&metric);
             Ok(Removals {
                 sets: (1..=most).map(|count| sorted(&order[..count])).collect(),
@@ -99,7 +117,7 @@ pub fn removals(
                 nll,
             })
         }
-        How::Iterative => iterative(decoder, text, by, most, progress),
+        How::Iterative => iterative(decoder, text, rule, most, progress),
     }
 }
 
@@ -135,7 +153,7 @@ fn ascending(metric: &[f64]) -> Vec<usize> {
 fn iterative(
     decoder: &Decoder,
     text: Text<'_>,
-    by: By,
+    rule: Rule,
     most: usize,
     progress: &mut dyn FnMut(&str, u64, u64) -> bool,
 ) -> Result<Removals> {
@@ -147,7 +165,13 @@ fn iterative(
         nll: None,
     };
     for round in 0..most {
-        let (metric, nll) = metric(&decoder.without(&gone), text, by, progress)?;
+        // Layers that are gone leave no number behind, layers without a part keep theirs.
+        let candidates = match rule.part {
+            Part::Layer => (0..left.len()).collect(),
+            Part::Attention | Part::FeedForward => left.clone(),
+        };
+        let rest = decoder.without(rule.part, &gone);
+        let (metric, nll) = metric(&rest, text, rule, &candidates, progress)?;
         let lowest = ascending(&metric)[0];
         gone.push(left.remove(lowest));
         found.sets.push(sorted(&gone));
@@ -158,36 +182,41 @@ fn iterative(
     Ok(found)
 }
 
-/// A number for every layer, and the model's likelihood if the text was read.
+/// A number for each of these layers, and the model's likelihood if the text was read.
 fn metric(
     decoder: &Decoder,
     text: Text<'_>,
-    by: By,
+    rule: Rule,
+    candidates: &[usize],
     progress: &mut dyn FnMut(&str, u64, u64) -> bool,
 ) -> Result<(Vec<f64>, Option<f64>)> {
     let layers = decoder.config().layers;
-    match by {
+    let of_candidates = |all: Vec<f64>| candidates.iter().map(|layer| all[*layer]).collect();
+    match rule.by {
         By::Sequential | By::Reverse | By::Random { .. } => {
-            let numbers = (0..layers).map(|layer| number(by, layer, layers));
-            Ok((numbers.collect(), None))
+            let all = (0..layers).map(|layer| number(rule.by, layer, layers));
+            Ok((of_candidates(all.collect()), None))
         }
         By::BlockInfluence => {
             let wanted = Wanted {
+                part: rule.part,
                 block_influence: true,
                 ..Wanted::default()
             };
             let found = read(decoder, text, &wanted, "measuring Block Influence", progress)?;
             let nll = found.scored.total.nll;
             let influence = found.block_influence.map(|influence| influence.layers);
-            Ok((influence.unwrap_or_default(), Some(nll)))
+            Ok((of_candidates(influence.unwrap_or_default()), Some(nll)))
         }
         By::RelativeMagnitude => {
             let wanted = Wanted {
+                part: rule.part,
                 relative_magnitude: true,
                 ..Wanted::default()
             };
             let found = read(decoder, text, &wanted, "measuring relative magnitudes", progress)?;
-            Ok((found.relative_magnitude, Some(found.scored.total.nll)))
+            let nll = found.scored.total.nll;
+            Ok((of_candidates(found.relative_magnitude), Some(nll)))
         }
         By::Likelihood => {
             let wanted = Wanted::default();
@@ -195,9 +224,9 @@ fn metric(
                 read(decoder, text, &wanted, what, progress).map(|found| found.scored.total.nll)
             };
             let whole = nll(decoder, "measuring the whole model")?;
-            let without = (0..layers).map(|layer| {
+            let without = candidates.iter().map(|layer| {
                 nll(
-                    &decoder.without(&[layer]),
+                    &decoder.without(rule.part, &[*layer]),
                     &format!("measuring without layer {layer}"),
                 )
             });
@@ -291,13 +320,18 @@ pub(crate) mod tests {
         (0..8).map(document).collect()
     }
 
-    fn choose(decoder: &Decoder, by: By, how: How, most: usize) -> Result<Removals> {
+    fn choose_part(decoder: &Decoder, part: Part, by: By, how: How, most: usize) -> Result<Removals> {
         let (documents, options) = (documents(), LikelihoodOptions::default());
         let text = Text {
             documents: &documents,
             options: &options,
         };
-        removals(decoder, text, by, how, most, &mut |_, _, _| true)
+        let rule = Rule { part, by, how };
+        removals(decoder, text, rule, most, &mut |_, _, _| true)
+    }
+
+    fn choose(decoder: &Decoder, by: By, how: How, most: usize) -> Result<Removals> {
+        choose_part(decoder, Part::Layer, by, how, most)
     }
 
     #[test]
@@ -318,6 +352,26 @@ pub(crate) mod tests {
         let stretch = choose(&decoder, By::BlockInfluence, How::Stretch, 3).unwrap();
         assert_eq!(stretch.sets[0], [2]);
         assert!(stretch.sets[2].windows(2).all(|pair| pair[1] == pair[0] + 1));
+    }
+
+    #[test]
+    fn a_part_that_does_nothing_goes_first_and_once() {
+        let mut decoder = decoder();
+        decoder.weights.layers[2].o = decoder.weights.layers[2].o.clone().mul_scalar(0.0);
+        decoder.weights.layers[4].down = decoder.weights.layers[4].down.clone().mul_scalar(0.0);
+        for (part, layer) in [(Part::Attention, 2), (Part::FeedForward, 4)] {
+            for by in [By::BlockInfluence, By::RelativeMagnitude, By::Likelihood] {
+                for how in [How::OneShot, How::Iterative] {
+                    let found = choose_part(&decoder, part, by, how, 6).unwrap();
+                    if by != By::Likelihood {
+                        assert_eq!(found.sets[0], [layer], "{part:?} {by:?} {how:?}");
+                        assert_eq!(found.metric[layer], 0.0);
+                    }
+                    assert_eq!(found.sets[5], [0, 1, 2, 3, 4, 5], "{part:?} {by:?} {how:?}");
+                }
+            }
+        }
+        assert!(choose_part(&decoder, Part::Attention, By::BlockInfluence, How::Stretch, 2).is_err());
     }
 
     #[test]

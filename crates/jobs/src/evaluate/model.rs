@@ -41,8 +41,9 @@ impl<'a> Model<'a> {
     pub(super) fn get(&mut self) -> Result<&(Decoder, Tokenizer), JobError> {
         if self.loaded.is_none() {
             let name = self.name;
-            let decoder =
-                Decoder::load(&self.input.directory()?, self.device).blame(format!("loading {name}"))?;
+            let decoder = Decoder::load(&self.input.directory()?, self.device)
+                .blame(format!("loading {name}"))?
+                .compact();
             let tokenizer =
                 Tokenizer::load(&self.input.folder()?).blame(format!("loading the tokenizer of {name}"))?;
             self.loaded = Some((decoder, tokenizer));

@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tributary_data::Document;
-use tributary_evaluate::{DocumentScore, EvaluateError, LikelihoodOptions, Wanted, measure};
+use tributary_evaluate::{
+    DocumentScore, EvaluateError, LikelihoodOptions, ScoredDocuments, Wanted, measure, summarise,
+};
 use tributary_model::{Decoder, Device};
 use tributary_pipeline::{JobContext, JobError};
 use tributary_search::{Blend, fisher_average, regmean_average};
 
+use super::halving;
 use super::recipe::Recipe;
 use crate::blame::Blame;
 
@@ -52,8 +55,12 @@ struct Trial {
     subject: Subject,
     /// Nats a token.
     nll: f64,
-    /// Of the reporting half, which intervals are made of.
+    /// Of the reporting half, which intervals are made of; of the searched one where mixtures may stop early, in the order of
+    /// reading.
     documents: Vec<DocumentScore>,
+    /// After how many documents it stopped: what it would have on all is an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stopped_after: Option<usize>,
 }
 
 /// What an evaluator leaves.
@@ -143,14 +150,73 @@ impl<'a> Evaluator<'a> {
             .map(|trial| trial.documents.clone())
     }
 
+    /// As [`Self::nll_of`], but a mixture that is clearly worse than the best stops before it has read all ([`halving`]): then the
+    /// number is an estimate, and after how many documents it stopped comes with it.
+    pub(super) fn raced(&mut self, subject: &Subject) -> Result<(f64, Option<usize>), JobError> {
+        let known = |trial: &&Trial| trial.half == Half::Search && trial.subject == *subject;
+        if let Some(trial) = self.trials.iter().find(known) {
+            return Ok((trial.nll, trial.stopped_after));
+        }
+        let trial = self.race(subject)?;
+        let found = (trial.nll, trial.stopped_after);
+        self.keep(trial)?;
+        Ok(found)
+    }
+
+    fn race(&mut self, subject: &Subject) -> Result<Trial, JobError> {
+        self.context.cancellation.check()?;
+        let decoder = self.model(subject)?;
+        let (order, rounds) = halving::order(self.documents(Half::Search));
+        let mut scores: Vec<DocumentScore> = Vec::new();
+        for round in rounds {
+            let all = &self.documents[Half::Search as usize];
+            let some: Vec<Document> = order[round].iter().map(|at| all[*at].clone()).collect();
+            if some.is_empty() {
+                continue;
+            }
+            let what = "evaluating on some of the searched half";
+            scores.extend(self.measured(&decoder, &some, what, subject)?.documents);
+            let is_best = |trial: &&Trial| {
+                trial.half == Half::Search && trial.stopped_after.is_none() && !trial.documents.is_empty()
+            };
+            let best = self.trials.iter().filter(is_best);
+            let best = best.min_by(|a, b| a.nll.total_cmp(&b.nll));
+            let estimate = best.and_then(|best| {
+                halving::clearly_worse(&scores, best.documents.get(..scores.len())?, best.nll)
+            });
+            if let Some(nll) = estimate.filter(|_| scores.len() < order.len()) {
+                return Ok(Trial {
+                    half: Half::Search,
+                    subject: subject.clone(),
+                    nll,
+                    stopped_after: Some(scores.len()),
+                    documents: scores,
+                });
+            }
+        }
+        let total = summarise(&scores).ok_or_else(|| JobError::bug("nothing was read"))?;
+        Ok(Trial {
+            half: Half::Search,
+            subject: subject.clone(),
+            nll: total.nll,
+            documents: scores,
+            stopped_after: None,
+        })
+    }
+
+    fn keep(&mut self, trial: Trial) -> Result<(), JobError> {
+        self.trials.push(trial);
+        Ok(self.context.checkpoints.put(LOG, self.lines()?)?)
+    }
+
     fn trial(&mut self, subject: &Subject, half: Half) -> Result<&Trial, JobError> {
-        let known = |trial: &Trial| trial.half == half && trial.subject == *subject;
+        let known =
+            |trial: &Trial| trial.half == half && trial.subject == *subject && trial.stopped_after.is_none();
         let at = match self.trials.iter().position(known) {
             Some(at) => at,
             None => {
                 let trial = self.evaluate(subject, half)?;
-                self.trials.push(trial);
-                self.context.checkpoints.put(LOG, self.lines()?)?;
+                self.keep(trial)?;
                 self.trials.len() - 1
             }
         };
@@ -216,40 +282,50 @@ impl<'a> Evaluator<'a> {
     fn evaluate(&mut self, subject: &Subject, half: Half) -> Result<Trial, JobError> {
         self.context.cancellation.check()?;
         let decoder = self.model(subject)?;
-        let start = Instant::now();
         let what = match half {
             Half::Search => "evaluating on the searched half",
             Half::Report => "evaluating on the reporting half",
         };
-        let mut before = None;
-        let measured = measure(
-            &decoder,
-            &self.documents[half as usize],
-            &self.options,
-            &Wanted::default(),
-            &mut |done, all| {
-                if before.is_none() {
-                    self.context.progress.begin(what, Some(all), "tokens");
-                }
-                self.context.progress.advance(done - before.unwrap_or(0));
-                before = Some(done);
-                !self.context.cancellation.is_cancelled()
+        let documents = std::mem::take(&mut self.documents[half as usize]);
+        let scored = self.measured(&decoder, &documents, what, subject);
+        self.documents[half as usize] = documents;
+        let scored = scored?;
+        Ok(Trial {
+            half,
+            subject: subject.clone(),
+            nll: scored.total.nll,
+            documents: match half {
+                Half::Search => Vec::new(),
+                Half::Report => scored.documents,
             },
-        );
+            stopped_after: None,
+        })
+    }
+
+    fn measured(
+        &mut self,
+        decoder: &Decoder,
+        documents: &[Document],
+        what: &str,
+        subject: &Subject,
+    ) -> Result<ScoredDocuments, JobError> {
+        let start = Instant::now();
+        let mut before = None;
+        let wanted = Wanted::default();
+        let measured = measure(decoder, documents, &self.options, &wanted, &mut |done, all| {
+            if before.is_none() {
+                self.context.progress.begin(what, Some(all), "tokens");
+            }
+            self.context.progress.advance(done - before.unwrap_or(0));
+            before = Some(done);
+            !self.context.cancellation.is_cancelled()
+        });
         let measured = match measured {
             Err(EvaluateError::Cancelled) => return Err(JobError::cancelled()),
             other => other.blame(format!("evaluating {subject:?}"))?,
         };
         self.evaluating += start.elapsed().as_secs_f64();
-        Ok(Trial {
-            half,
-            subject: subject.clone(),
-            nll: measured.scored.total.nll,
-            documents: match half {
-                Half::Search => Vec::new(),
-                Half::Report => measured.scored.documents,
-            },
-        })
+        Ok(measured.scored)
     }
 
     fn lines(&self) -> Result<Vec<u8>, JobError> {

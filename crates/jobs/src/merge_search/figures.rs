@@ -16,7 +16,7 @@ pub(super) fn all(
     settings: &MergeSearchSettings,
     names: &[String],
     search: &Search,
-    proposals: &[Proposal],
+    proposals: &[(Proposal, Option<usize>)],
     candidates: &[Candidate],
     winner: &Candidate,
 ) -> Vec<Result<Figure, JobError>> {
@@ -147,9 +147,10 @@ fn trials(
     settings: &MergeSearchSettings,
     names: &[String],
     search: &Search,
-    proposals: &[Proposal],
+    proposals: &[(Proposal, Option<usize>)],
 ) -> Figure {
-    let row = |(number, ((point, score), proposal)): (usize, ((&[f64], f64), &Proposal))| {
+    type Found<'a> = ((&'a [f64], f64), &'a (Proposal, Option<usize>));
+    let row = |(number, ((point, score), (proposal, stopped_after))): (usize, Found<'_>)| {
         let expected = proposal.expected.map_or_else(String::new, |expected| {
             format!("{:.5} ± {:.5}", -expected.mean, expected.deviation)
         });
@@ -158,7 +159,10 @@ fn trials(
             reason(proposal.reason).to_owned(),
             settings.subject(point).describe(settings),
             expected,
-            format!("{:.5}", -score),
+            match stopped_after {
+                None => format!("{:.5}", -score),
+                Some(documents) => format!("about {:.5}, stopped after {documents} documents", -score),
+            },
         ]
     };
     let columns = [

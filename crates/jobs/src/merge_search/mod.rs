@@ -9,6 +9,7 @@
 mod baselines;
 mod evaluator;
 mod figures;
+mod halving;
 mod overlap;
 mod recipe;
 mod settings;
@@ -281,15 +282,19 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         let proposal = search.ask().blame("choosing the next mixture")?;
         choosing += asked.elapsed().as_secs_f64();
         let Some(proposal) = proposal else { break };
-        let score = evaluator.nll_of(&settings.subject(&proposal.point))?;
+        let subject = settings.subject(&proposal.point);
+        let (score, stopped_after) = match settings.halving {
+            true => evaluator.raced(&subject)?,
+            false => (evaluator.nll_of(&subject)?, None),
+        };
         context.progress.metric("nats a token", score);
         search.tell(-score).blame("searching")?;
-        proposals.push(proposal);
+        proposals.push((proposal, stopped_after));
     }
     let best = search
         .best()
         .ok_or_else(|| JobError::bug("nothing was evaluated"))?;
-    let found = settings.subject(&proposals[best].point);
+    let found = settings.subject(&proposals[best].0.point);
 
     let newest = Subject::Mixture(settings.only(newest));
     let mut subjects = vec![("newest checkpoint".to_owned(), newest)];

@@ -39,6 +39,10 @@ pub struct MergeSearchSettings {
     /// The search is over once no more than this is expected to be gained, nats a token.
     #[serde(default = "default_tolerance")]
     pub tolerance: f64,
+    /// A mixture reads a quarter of the searched documents first, then half of them, and stops where it is clearly worse than the
+    /// best so far on the same documents: by more than three standard errors. The search goes on with what is expected of it.
+    #[serde(default)]
+    pub halving: bool,
     /// What the result is compared with.
     #[serde(default = "default_baselines")]
     pub baselines: Vec<Baseline>,

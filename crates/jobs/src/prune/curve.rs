@@ -1,4 +1,4 @@
-//! What is lost with each removed layer, on text that did not choose: by the method asked for, with and without healing, and by
+//! What is lost with each removed layer, on text that did not choose: by the method asked for, as it is and mended, and by
 //! others.
 //!
 //! Models without layers are made in memory. Every point is kept in the step's checkpoints as soon as it is known.
@@ -11,9 +11,10 @@ use tributary_evaluate::{
 };
 use tributary_model::Decoder;
 use tributary_pipeline::{Figure, JobContext, JobError, Line};
-use tributary_prune::{Health, HealthOptions, How, Text, heal, health, removals};
+use tributary_prune::{Health, HealthOptions, How, Rule, Text, health, removals};
 
-use super::settings::{ChosenBy, PruneSettings};
+use super::mending::Mending;
+use super::settings::{ChosenBy, ChosenPart, PruneSettings};
 use crate::blame::Blame;
 use crate::task_set::Asked;
 
@@ -27,7 +28,7 @@ const CONTINUATION: usize = 48;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Point {
     removed: Vec<usize>,
-    is_healed: bool,
+    is_mended: bool,
     parameters: usize,
     /// Nats a token.
     nll: f64,
@@ -69,20 +70,24 @@ impl Curve<'_> {
         };
         let mut kept = self.kept()?;
         let name = self.settings.by.name();
-        let mut branches = vec![self.branch(&mut kept, name, chosen, false, true)?];
-        if self.settings.heal {
-            branches.push(self.branch(&mut kept, &format!("{name}, healed"), chosen, true, true)?);
+        let mut branches = vec![self.branch(&mut kept, name, chosen, Mending::Not, true)?];
+        let mending = Mending::of(self.settings);
+        if let Some(mended) = mending.name() {
+            branches.push(self.branch(&mut kept, &format!("{name}, {mended}"), chosen, mending, true)?);
         }
         for by in &curve.against {
             let seeds = if *by == ChosenBy::Random { curve.seeds } else { 1 };
             let mut random = Vec::new();
             for seed in 0..u64::from(seeds) {
                 let sets = self.sets(*by, self.context.seed.wrapping_add(seed))?;
-                random.push(self.branch(&mut kept, by.name(), &sets, false, false)?);
+                random.push(self.branch(&mut kept, by.name(), &sets, Mending::Not, false)?);
             }
             branches.push(mean(random, seeds));
         }
-        Ok(vec![lines(&branches), table(&branches, self.settings.heal)])
+        Ok(vec![
+            lines(&branches, self.settings.part),
+            table(&branches, mending.name()),
+        ])
     }
 
     fn sets(&self, by: ChosenBy, seed: u64) -> Result<Vec<Vec<usize>>, JobError> {
@@ -94,8 +99,11 @@ impl Curve<'_> {
         let found = removals(
             self.decoder,
             text,
-            by.rule(seed),
-            How::OneShot,
+            Rule {
+                part: self.settings.part.part(),
+                by: by.rule(seed),
+                how: How::OneShot,
+            },
             most,
             &mut |_, _, _| !self.context.cancellation.is_cancelled(),
         );
@@ -107,12 +115,12 @@ impl Curve<'_> {
         kept: &mut Vec<Point>,
         name: &str,
         sets: &[Vec<usize>],
-        is_healed: bool,
+        mending: Mending,
         writes: bool,
     ) -> Result<Branch, JobError> {
-        let mut points = vec![self.point(kept, &[], false, writes)?];
+        let mut points = vec![self.point(kept, &[], Mending::Not, writes)?];
         for removed in sets.iter().take(self.settings.up_to()) {
-            points.push(self.point(kept, removed, is_healed, writes)?);
+            points.push(self.point(kept, removed, mending, writes)?);
         }
         Ok(Branch {
             name: name.to_owned(),
@@ -125,28 +133,31 @@ impl Curve<'_> {
         &self,
         kept: &mut Vec<Point>,
         removed: &[usize],
-        is_healed: bool,
+        mending: Mending,
         writes: bool,
     ) -> Result<Point, JobError> {
+        let is_mended = mending != Mending::Not;
         let is_known = |point: &&Point| {
-            point.removed == removed && point.is_healed == is_healed && (point.health.is_some() || !writes)
+            point.removed == removed && point.is_mended == is_mended && (point.health.is_some() || !writes)
         };
         if let Some(point) = kept.iter().find(is_known) {
             return Ok(point.clone());
         }
         self.context.cancellation.check()?;
         let is_cancelled = || self.context.cancellation.is_cancelled();
-        let decoder = if is_healed {
-            let text = Text {
-                documents: self.calibration,
-                options: self.options,
-            };
-            let healed = heal(self.decoder, removed, text, &mut |_, _| !is_cancelled());
-            healed.blame("healing")?.0
-        } else {
-            self.decoder.without(removed)
+        let part = self.settings.part.part();
+        let text = Text {
+            documents: self.calibration,
+            options: self.options,
         };
-        let what = format!("measuring without {} layers", removed.len());
+        let decoder = mending
+            .apply(self.decoder, part, removed, text, &mut |_, _, _| !is_cancelled())?
+            .decoder;
+        let what = format!(
+            "measuring without {} {}",
+            removed.len(),
+            self.settings.part.plural()
+        );
         let wanted = Wanted {
             top: vec![1],
             ..Wanted::default()
@@ -185,8 +196,8 @@ impl Curve<'_> {
         };
         let point = Point {
             removed: removed.to_vec(),
-            is_healed,
-            parameters: decoder.config().parameters(),
+            is_mended,
+            parameters: decoder.parameters(),
             nll: measured.scored.total.nll,
             documents: measured.scored.documents,
             health,
@@ -210,7 +221,11 @@ impl Curve<'_> {
         };
         let mut scores = Vec::new();
         for asked in &self.asked {
-            let what = format!("answering {} without {removed} layers", asked.name);
+            let what = format!(
+                "answering {} without {removed} {}",
+                asked.name,
+                self.settings.part.plural()
+            );
             self.context
                 .progress
                 .begin(&what, Some(asked.exercise.len() as u64), "answers");
@@ -274,23 +289,23 @@ fn mean(branches: Vec<Branch>, seeds: u32) -> Branch {
     first
 }
 
-fn lines(branches: &[Branch]) -> Figure {
+fn lines(branches: &[Branch], part: ChosenPart) -> Figure {
     let line = |branch: &Branch| Line {
         name: branch.name.clone(),
         x: (0..branch.points.len()).map(|removed| removed as f64).collect(),
         y: branch.points.iter().map(|point| point.nll).collect(),
     };
     Figure::Series {
-        title: "What each removed layer costs".to_owned(),
-        x_label: "layers removed".to_owned(),
+        title: format!("What removing {} costs", part.plural()),
+        x_label: format!("{} removed", part.plural()),
         y_label: "nats a token on the judging text".to_owned(),
         lines: branches.iter().map(line).collect(),
     }
 }
 
-fn table(branches: &[Branch], heals: bool) -> Figure {
+fn table(branches: &[Branch], mended: Option<&str>) -> Figure {
     let main = &branches[0];
-    let healed = branches.get(1).filter(|_| heals);
+    let second = branches.get(1).filter(|_| mended.is_some());
     let difference = |point: &Point| match paired_difference(&point.documents, &main.points[0].documents) {
         Some(found) => match found.stderr {
             Some(stderr) => format!("{:+.4} ± {stderr:.4}", found.nll),
@@ -335,7 +350,7 @@ fn table(branches: &[Branch], heals: bool) -> Figure {
             writing(point),
         ];
         row.extend(answered(point));
-        if let Some(point) = healed.and_then(|healed| healed.points.get(count)) {
+        if let Some(point) = second.and_then(|second| second.points.get(count)) {
             row.extend([format!("{:.4}", point.nll), writing(point)]);
             row.extend(answered(point));
         }
@@ -359,9 +374,9 @@ fn table(branches: &[Branch], heals: bool) -> Figure {
     ];
     let mut columns: Vec<String> = columns.map(str::to_owned).to_vec();
     columns.extend(names(""));
-    if healed.is_some() {
-        columns.extend(["healed: nats a token", "healed: repetition, ended"].map(str::to_owned));
-        columns.extend(names("healed: "));
+    if let Some(mended) = mended {
+        columns.extend(["nats a token", "repetition, ended"].map(|name| format!("{mended}: {name}")));
+        columns.extend(names(&format!("{mended}: ")));
     }
     Figure::Table {
         title: format!("Removed by {}", main.name),

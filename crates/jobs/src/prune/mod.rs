@@ -2,10 +2,10 @@
 //!
 //! One pass over a calibration text gives every layer's Block Influence; the lowest go, all at once or one by one. What is left is
 //! renumbered, and `config.json` says so, by the merge engine's `passthrough`: tensors are copied, but for the matrices that
-//! `heal` corrected ([`healing`]). The calibration text should be no text that the result is judged by ([`curve`]).
+//! `heal` corrected or `replace` put there ([`mending`]). The calibration text should be no text that the result is judged by ([`curve`]).
 
 mod curve;
-mod healing;
+mod mending;
 mod settings;
 
 use std::time::Instant;
@@ -13,13 +13,16 @@ use std::time::Instant;
 use serde_json::json;
 use tributary_data::{Document, TokenizeOptions, Tokenizer};
 use tributary_evaluate::{LikelihoodOptions, Wanted, measure};
-use tributary_merge::{MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, SliceSpec, SourceSpec, plan};
+use tributary_merge::{
+    Case, MERGE_VERSION, MergeOptions, MergePlan, MergeSpec, ParameterValue, Parameters, Scalar, Setting,
+    SliceSpec, SourceSpec, plan,
+};
 use tributary_model::{Decoder, Device, ModelConfig, load_config};
 use tributary_pipeline::{
     Estimate, Figure, InputDeclaration, JobContext, JobError, Line, MODEL_KIND, Outcome, OutputDeclaration,
     PlanContext, Problem, ResolvedInput, TypedJob,
 };
-use tributary_prune::{Healed, Text, heal, removals};
+use tributary_prune::{Text, removals};
 use tributary_train::STATE_KIND;
 
 use crate::blame::Blame;
@@ -27,12 +30,13 @@ use crate::data_set;
 use crate::merge::open;
 use crate::task_set;
 use curve::Curve;
-pub use settings::{ChosenBy, ChosenHow, CurveSettings, PruneSettings};
+use mending::{Matrix, Mending};
+pub use settings::{ChosenBy, ChosenHow, ChosenPart, CurveSettings, PruneSettings, ReplaceSettings};
 
 /// Tokens of a batch when measuring.
 const BATCH_TOKENS: usize = 4096;
-/// Passes that are timed, of the whole model and of the pruned one in turn.
-const TIMED: usize = 3;
+/// Passes that are timed, of the whole model and of the pruned one in turn, after one of each that is not.
+const TIMED: usize = 7;
 
 /// The job kind `prune`.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +46,9 @@ impl TypedJob for Prune {
     type Settings = PruneSettings;
     const KIND: &'static str = "prune";
     // The merge engine writes the result.
-    const VERSION: u32 = 3 + 1000 * MERGE_VERSION;
+    const VERSION: u32 = 4 + 1000 * MERGE_VERSION;
     const USES_DEVICE: bool = true;
-    const SUMMARY: &'static str =
-        "Removes the layers of a model that change their input least (ShortGPT), and heals what is left";
+    const SUMMARY: &'static str = "Removes the layers of a model that change their input least (ShortGPT), or parts of them, and heals what is left";
     const EXAMPLE: &'static str = "- id: pruned
   job: prune
   with:
@@ -103,7 +106,7 @@ impl TypedJob for Prune {
         };
         match configuration(input) {
             Ok(config) => {
-                problems.extend(settings.fits(config.layers));
+                problems.extend(settings.fits(config.layers, config.intermediate_size));
                 if let Err(error) = readable(input, settings, config.layers) {
                     problems.push(Problem::new("model", error.describe()));
                 }
@@ -116,18 +119,19 @@ impl TypedJob for Prune {
     fn estimate(&self, settings: &PruneSettings, plan: &PlanContext<'_>) -> Option<Estimate> {
         let config = configuration(plan.input("model")?).ok()?;
         let needs_model = settings.reads_text() || settings.curve.is_some();
-        let layers = config.layers;
+        let (layers, what) = (config.layers, settings.part.plural());
         let branches = settings.curve.as_ref().map_or(0, |curve| {
             let seeds = |by: &ChosenBy| if *by == ChosenBy::Random { curve.seeds } else { 1 };
-            1 + u32::from(settings.heal) + curve.against.iter().map(seeds).sum::<u32>()
+            1 + u32::from(Mending::of(settings) != Mending::Not)
+                + curve.against.iter().map(seeds).sum::<u32>()
         });
         let points = branches as usize * settings.up_to();
         Some(Estimate {
             memory: needs_model.then(|| 4 * config.parameters() as u64),
             note: Some(match points {
-                0 => format!("{} of {layers} layers go", settings.count()),
+                0 => format!("{} of {layers} {what} go", settings.count()),
                 points => format!(
-                    "{} of {layers} layers go; the curve takes {points} evaluations and one of the whole model",
+                    "{} of {layers} {what} go; the curve takes {points} evaluations and one of the whole model",
                     settings.count()
                 ),
             }),
@@ -150,9 +154,10 @@ fn readable(input: &ResolvedInput, settings: &PruneSettings, layers: usize) -> R
         Tokenizer::load(&input.folder()?).blame("it has no usable tokenizer")?;
     }
     let removed: Vec<usize> = (layers.saturating_sub(settings.count())..layers).collect();
-    if removed.len() < layers {
+    let part = Mending::of(settings).removed(settings.part);
+    if part != ChosenPart::Layer || removed.len() < layers {
         let source = open(&input.label, input)?.blame("it cannot be read")?;
-        passthrough(source, &input.label, layers, &removed, 1)?;
+        passthrough(source, &input.label, part, layers, &removed, 1)?;
     }
     Ok(())
 }
@@ -161,7 +166,7 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
     let input = context.input("model")?;
     let config = configuration(input)?;
     let layers = config.layers;
-    if let Some(problem) = settings.fits(layers) {
+    if let Some(problem) = settings.fits(layers, config.intermediate_size) {
         let help = problem.help.map(|help| format!("; {help}")).unwrap_or_default();
         return Err(JobError::bad_input(format!("{}{help}", problem.message)));
     }
@@ -171,7 +176,7 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
             [] => blindly(settings, context, layers),
             named => sorted(named),
         };
-        return write(context, input, layers, &removed, &[], outcome);
+        return write(context, input, settings, &removed, &[], outcome);
     }
 
     let device: Device = context.device.parse().blame("choosing the device")?;
@@ -198,12 +203,10 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
     let (mut outcome, removed, chosen) = match settings.layers.as_slice() {
         [] => {
             let most = settings.count().max(settings.up_to());
-            let by = settings.by.rule(context.seed);
             let found = removals(
                 &decoder,
                 text,
-                by,
-                settings.how.rule(),
+                settings.rule(context.seed),
                 most,
                 &mut |what, done, all| stretch.note(what, done, all),
             );
@@ -221,22 +224,17 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
         }
         named => (outcome, sorted(named), Vec::new()),
     };
-    let (pruned, healed) = match settings.heal {
-        true => heal(&decoder, &removed, text, &mut |done, all| {
-            stretch.note("healing", done, all)
-        })
-        .blame("healing")?,
-        false => (decoder.without(&removed), Vec::new()),
-    };
-    if settings.heal {
-        let summary = healed
-            .iter()
-            .map(|healed| json!({"layer": healed.layer, "ridge": healed.ridge, "missing": healed.missing}));
-        outcome = outcome.fact("healed", json!(summary.collect::<Vec<_>>()));
+    let part = settings.part.part();
+    let mending = Mending::of(settings);
+    let mended = mending.apply(&decoder, part, &removed, text, &mut |what, done, all| {
+        stretch.note(what, done, all)
+    })?;
+    if let Some(name) = mending.name() {
+        outcome = outcome.fact(name, json!(mended.facts));
     }
     if let Some(curve) = &settings.curve {
         let judging = documents("curve.data", &curve.data, context, &tokenizer)?;
-        tell_speeds(&decoder, &pruned, &judging, &options, context)?;
+        tell_speeds(&decoder, &mended.decoder.compact(), &judging, &options, context)?;
         let curve = Curve {
             settings,
             context,
@@ -252,7 +250,7 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
             outcome = outcome.figure(figure);
         }
     }
-    write(context, input, layers, &removed, &healed, outcome)
+    write(context, input, settings, &removed, &mended.matrices, outcome)
 }
 
 fn sorted(layers: &[usize]) -> Vec<usize> {
@@ -331,6 +329,8 @@ fn tell_speeds(
         Ok(start.elapsed().as_secs_f64())
     };
     let mut times: [Vec<f64>; 2] = Default::default();
+    seconds(whole)?;
+    seconds(pruned)?;
     for _ in 0..TIMED {
         context.cancellation.check()?;
         times[0].push(seconds(whole)?);
@@ -341,11 +341,11 @@ fn tell_speeds(
         times[TIMED / 2]
     });
     let text = format!(
-        "reads {:.0} tokens a second, {:.0} before: {:.3} times as fast, with {:.3} times the layers",
+        "reads {:.0} tokens a second, {:.0} before: {:.3} times as fast, with {:.3} times the parameters",
         tokens as f64 / after,
         tokens as f64 / before,
         before / after,
-        pruned.config().layers as f64 / whole.config().layers as f64
+        pruned.parameters() as f64 / whole.parameters() as f64
     );
     context.progress.message(&text);
     context.progress.metric("speedup", before / after);
@@ -368,21 +368,39 @@ fn stretches(layers: usize, removed: &[usize]) -> Vec<(usize, usize)> {
 fn passthrough(
     source: tributary_merge::Source,
     name: &str,
+    part: ChosenPart,
     layers: usize,
     removed: &[usize],
     threads: usize,
 ) -> Result<MergePlan, JobError> {
-    let slice = |layer_range: (usize, usize)| SliceSpec {
+    // The layers as they are, and those whose part becomes 0.
+    let mut slices: Vec<((usize, usize), Parameters)> = stretches(layers, removed)
+        .into_iter()
+        .map(|range| (range, Parameters::new()))
+        .collect();
+    if let Some(filter) = tensors_of(part) {
+        let zero = ParameterValue {
+            cases: vec![Case {
+                filter: Some(filter.to_owned()),
+                setting: Setting::Scalar(Scalar::Number(0.0)),
+            }],
+        };
+        let scale = Parameters::from([("scale".to_owned(), zero)]);
+        slices.extend(removed.iter().map(|layer| ((*layer, layer + 1), scale.clone())));
+        slices.sort_by_key(|(range, _)| *range);
+    }
+    let slice = |(layer_range, parameters): ((usize, usize), Parameters)| SliceSpec {
         sources: vec![SourceSpec {
             model: name.to_owned(),
             layer_range,
             ..SourceSpec::default()
         }],
+        parameters,
         ..SliceSpec::default()
     };
     let spec = MergeSpec {
         merge_method: "passthrough".to_owned(),
-        slices: stretches(layers, removed).into_iter().map(slice).collect(),
+        slices: slices.into_iter().map(slice).collect(),
         ..MergeSpec::default()
     };
     let options = MergeOptions {
@@ -392,25 +410,40 @@ fn passthrough(
     plan(&spec, &[source], &options).blame("planning the pruned model")
 }
 
-/// Writes the model without these layers.
+/// What the names of the part's tensors contain, where it is not the layer.
+fn tensors_of(part: ChosenPart) -> Option<&'static str> {
+    match part {
+        ChosenPart::Layer => None,
+        ChosenPart::Attention => Some(".self_attn."),
+        ChosenPart::FeedForward => Some(".mlp."),
+    }
+}
+
+/// Writes the model without these layers, or without this part of them.
 fn write(
     context: &JobContext,
     input: &ResolvedInput,
-    layers: usize,
+    settings: &PruneSettings,
     removed: &[usize],
-    healed: &[Healed],
+    matrices: &[Matrix],
     outcome: Outcome,
 ) -> Result<Outcome, JobError> {
     let name = input.label.clone();
+    let config = configuration(input)?;
     let mut source = open(&name, input)?.blame("opening the model")?;
-    if !healed.is_empty() {
-        let width = configuration(input)?.hidden_size;
-        source = healing::healed(&source, &name, healed, width, context)?;
+    if !matrices.is_empty() {
+        source = mending::in_place(&source, &name, matrices, config.hidden_size, context)?;
     }
-    let plan = passthrough(source, &name, layers, removed, context.threads)?;
+    let (layers, part) = (config.layers, Mending::of(settings).removed(settings.part));
+    let plan = passthrough(source, &name, part, layers, removed, context.threads)?;
     crate::merge::write(&plan, context, "writing the pruned model")?;
+    let left = match part {
+        ChosenPart::Layer => layers - removed.len(),
+        ChosenPart::Attention | ChosenPart::FeedForward => layers,
+    };
     Ok(outcome
-        .fact("layers", layers - removed.len())
+        .fact("layers", left)
+        .fact("removed_part", json!(settings.part))
         .fact("removed_layers", json!(removed))
         .fact("parameters", plan.summary().parameters))
 }

@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tributary_model::Part;
 use tributary_pipeline::{InputRef, Problem};
-use tributary_prune::{By, How};
+use tributary_prune::{By, How, Rule};
 
 use crate::data_set::DataSet;
 use crate::task_set::TaskSet;
@@ -17,6 +18,11 @@ pub struct PruneSettings {
     /// How many layers go; or name them with `layers`.
     #[serde(default)]
     pub remove: Option<u32>,
+    /// What of a layer goes: all of it, or its attention or feed-forward network alone. Where only a part goes, the layer
+    /// keeps its place and the part's matrices become 0, so that every program reads the model; this one does not compute
+    /// them.
+    #[serde(default)]
+    pub part: ChosenPart,
     /// What decides which ones.
     #[serde(default)]
     pub by: ChosenBy,
@@ -33,6 +39,9 @@ pub struct PruneSettings {
     /// the model runs.
     #[serde(default)]
     pub heal: bool,
+    /// Put a small feed-forward network in the place of each removed layer, as ShortGPT's post-training does, instead of nothing.
+    #[serde(default)]
+    pub replace: Option<ReplaceSettings>,
     /// What is lost layer by layer, on other text.
     #[serde(default)]
     pub curve: Option<CurveSettings>,
@@ -40,6 +49,17 @@ pub struct PruneSettings {
     #[serde(default = "default_context")]
     #[schemars(range(min = 2))]
     pub context: u32,
+}
+
+/// A network in the place of a layer. It begins with the layer's own units that say most about what is missing, fitted to the
+/// calibration text; `train.lm` with `start: {warm_start: …}` trains it on. The layer keeps its place, and what is gone of it is 0,
+/// so that every program reads the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceSettings {
+    /// Its hidden units; the paper has 2048 for models of 7 and 13 billion parameters.
+    #[schemars(range(min = 1))]
+    pub units: u32,
 }
 
 /// How much is lost with each removed layer.
@@ -64,6 +84,19 @@ pub struct CurveSettings {
     /// Texts that are continued, to see how the model writes; 0: none.
     #[serde(default = "default_prompts")]
     pub prompts: u32,
+}
+
+/// What of a layer goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChosenPart {
+    /// The whole layer.
+    #[default]
+    Layer,
+    /// Its attention.
+    Attention,
+    /// Its feed-forward network.
+    FeedForward,
 }
 
 /// What decides.
@@ -148,6 +181,25 @@ impl ChosenBy {
     }
 }
 
+impl ChosenPart {
+    pub(super) fn part(self) -> Part {
+        match self {
+            Self::Layer => Part::Layer,
+            Self::Attention => Part::Attention,
+            Self::FeedForward => Part::FeedForward,
+        }
+    }
+
+    /// What tables call several.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Layer => "layers",
+            Self::Attention => "attentions",
+            Self::FeedForward => "feed-forward networks",
+        }
+    }
+}
+
 impl ChosenHow {
     pub(super) fn rule(self) -> How {
         match self {
@@ -159,6 +211,15 @@ impl ChosenHow {
 }
 
 impl PruneSettings {
+    /// For the prune crate.
+    pub(super) fn rule(&self, seed: u64) -> Rule {
+        Rule {
+            part: self.part.part(),
+            by: self.by.rule(seed),
+            how: self.how.rule(),
+        }
+    }
+
     /// Is the calibration text read?
     pub(super) fn reads_text(&self) -> bool {
         let chooses = self.layers.is_empty() && self.by.measures();
@@ -166,7 +227,7 @@ impl PruneSettings {
             .curve
             .as_ref()
             .is_some_and(|curve| curve.against.iter().any(|by| by.measures()));
-        chooses || compares || self.heal
+        chooses || compares || self.heal || self.replace.is_some()
     }
 
     /// Is anything left to chance?
@@ -247,6 +308,30 @@ impl PruneSettings {
             "leave out `by`",
         );
         check(
+            self.how == ChosenHow::Stretch && self.part != ChosenPart::Layer,
+            "how",
+            "a stretch is of whole layers",
+            "leave out `part` or `how`",
+        );
+        check(
+            self.replace.is_some() && self.heal,
+            "heal",
+            "layers are replaced, and what replaces them is fitted already",
+            "leave out `heal` or `replace`",
+        );
+        check(
+            self.replace.is_some() && self.part != ChosenPart::Layer,
+            "replace",
+            "is of whole layers",
+            "leave out `part` or `replace`",
+        );
+        check(
+            self.replace.as_ref().is_some_and(|replace| replace.units == 0),
+            "replace.units",
+            "must be at least 1",
+            "leave out `replace` to put nothing in the layers' place",
+        );
+        check(
             !self.reads_text() && !self.data.is_empty(),
             "data",
             "nothing is measured, so no text is read",
@@ -276,8 +361,16 @@ impl PruneSettings {
         problems
     }
 
-    /// What is wrong for a model of so many layers.
-    pub(super) fn fits(&self, layers: usize) -> Option<Problem> {
+    /// What is wrong for a model of so many layers with so many units each.
+    pub(super) fn fits(&self, layers: usize, units: usize) -> Option<Problem> {
+        if self
+            .replace
+            .as_ref()
+            .is_some_and(|replace| replace.units as usize > units)
+        {
+            let problem = Problem::new("replace.units", "more than a layer has");
+            return Some(problem.help(format!("the model's layers have {units} units each")));
+        }
         if let Some(layer) = self.layers.iter().find(|layer| **layer >= layers) {
             let problem = Problem::new("layers", format!("there is no layer {layer}"));
             return Some(problem.help(format!(
@@ -290,10 +383,12 @@ impl PruneSettings {
             None => "layers",
         };
         let counts = [(field, self.count()), ("curve.up_to", self.up_to())];
-        let (field, removed) = counts.into_iter().find(|(_, removed)| *removed >= layers)?;
-        Some(
-            Problem::new(field, format!("{removed} of {layers} layers cannot be removed"))
-                .help("at least one must stay"),
-        )
+        let (can_go, help) = match self.part {
+            ChosenPart::Layer => (layers.saturating_sub(1), "at least one must stay"),
+            _ => (layers, "each layer has one"),
+        };
+        let (field, removed) = counts.into_iter().find(|(_, removed)| *removed > can_go)?;
+        let what = self.part.plural();
+        Some(Problem::new(field, format!("{removed} of {layers} {what} cannot be removed")).help(help))
     }
 }

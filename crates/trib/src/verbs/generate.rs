@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     // Says what is missing if this is no model at all; the tokenizer would only miss its own file.
     load_config(&store.directory())?;
     let tokenizer = Tokenizer::load(&store)?;
-    let decoder = Decoder::load(&store.directory(), device)?;
+    let decoder = Decoder::load(&store.directory(), device)?.compact();
     let prompt = prompt_tokens(options, &tokenizer)?;
     let (asked, trained) = (
         prompt.len() + options.max_new_tokens,

@@ -109,10 +109,45 @@ const HEALED: &str = "
   - id: named
     job: prune
     with: {model: '${base.model}', layers: [1, 2], heal: true, context: 32, data: [{source: '${tales.stories}', split: train, held_out: 300}]}
+  - id: inattentive
+    job: prune
+    with:
+      model: '${base.model}'
+      remove: 2
+      part: attention
+      heal: true
+      context: 32
+      data: [{source: '${tales.stories}', split: train, held_out: 300}]
+      curve:
+        against: [random, likelihood]
+        seeds: 1
+        data: [{source: '${tales.stories}', split: held_out, held_out: 300}]
+  - id: replaced
+    job: prune
+    with:
+      model: '${base.model}'
+      remove: 2
+      replace: {units: 24}
+      context: 32
+      data: [{source: '${tales.stories}', split: train, held_out: 300}]
+      curve:
+        against: []
+        data: [{source: '${tales.stories}', split: held_out, held_out: 300}]
+  - id: trained_on
+    job: train.lm
+    with:
+      start: {warm_start: '${replaced.model}'}
+      data: [{source: '${tales.stories}', split: train, held_out: 300}]
+      steps: 6
+      learning_rate: 3.0e-3
+      batch: {sequences: 4, length: 32}
+  - id: unfed
+    job: prune
+    with: {model: '${base.model}', remove: 4, part: feed_forward, by: likelihood, how: iterative, context: 32, data: [{source: '${tales.stories}', split: train, held_out: 300}]}
   - id: scores
     job: evaluate
     with:
-      models: ['${base.model}', '${pruned.model}', '${named.model}']
+      models: ['${base.model}', '${pruned.model}', '${named.model}', '${inattentive.model}', '${replaced.model}', '${trained_on.model}', '${unfed.model}']
       data: [{source: '${tales.stories}', split: held_out, held_out: 300}]
       context: 32
 ";
@@ -127,14 +162,14 @@ fn what_is_healed_is_what_the_curve_measured() {
     let said = run(folder.path(), &["run", "p.yaml", "--json", "--no-report"]);
     assert_eq!((said.status.code(), stderr(&said).as_str()), (Some(0), ""));
     let done: Value = serde_json::from_str(stdout(&said).lines().last().unwrap()).unwrap();
-    let read = |step: &str, file: &str| -> Value {
+    let artifact = |step: &str| -> String {
         let steps = done["steps"].as_array().unwrap();
         let found = steps.iter().find(|found| found["step"] == step).unwrap();
-        let artifact = folder
-            .path()
-            .join("ckpt")
-            .join(found["artifact"].as_str().unwrap());
-        serde_json::from_slice(&std::fs::read(artifact.join(file)).unwrap()).unwrap()
+        found["artifact"].as_str().unwrap().to_owned()
+    };
+    let read = |step: &str, file: &str| -> Value {
+        let place = folder.path().join("ckpt").join(artifact(step)).join(file);
+        serde_json::from_slice(&std::fs::read(place).unwrap()).unwrap()
     };
     assert_eq!(read("pruned", "config.json")["num_hidden_layers"], 2);
     let facts = read("named", "tributary.json")["facts"].clone();
@@ -146,7 +181,7 @@ fn what_is_healed_is_what_the_curve_measured() {
         .as_array()
         .unwrap()
         .iter()
-        .find(|figure| figure["title"] == "What each removed layer costs")
+        .find(|figure| figure["title"] == "What removing layers costs")
         .unwrap();
     let lines = curve["lines"].as_array().unwrap();
     let names: Vec<&str> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
@@ -182,6 +217,55 @@ fn what_is_healed_is_what_the_curve_measured() {
         nll("pruned"),
         point(1, 2)
     );
+    // So is one without two attentions.
+    let figures = read("inattentive", "figures.json");
+    let curve = figures.as_array().unwrap().iter();
+    let curve = curve
+        .clone()
+        .find(|figure| figure["title"] == "What removing attentions costs");
+    let healed = curve.unwrap()["lines"][1]["y"][2].as_f64().unwrap();
+    assert!(
+        (nll("inattentive") - healed).abs() < 1e-5,
+        "{} {healed}",
+        nll("inattentive")
+    );
+    // And one with small networks in the place of two layers, which training leaves small.
+    let figures = read("replaced", "figures.json");
+    let mut tables = figures.as_array().unwrap().iter();
+    let curve = tables.find(|figure| figure["title"] == "What removing layers costs");
+    let replaced = curve.unwrap()["lines"][1]["y"][2].as_f64().unwrap();
+    assert!(
+        (nll("replaced") - replaced).abs() < 1e-5,
+        "{} {replaced}",
+        nll("replaced")
+    );
+    assert!(nll("trained_on") < nll("replaced"));
+    let facts = read("replaced", "tributary.json")["facts"].clone();
+    let layer = facts["removed_layers"][0].as_u64().unwrap();
+    let zeros = |step: &str, name: &str| {
+        let place = folder.path().join("ckpt").join(artifact(step));
+        let directory = tributary_tensorfile::LocalDirectory::new(place);
+        let checkpoint = tributary_tensorfile::Checkpoint::open(&directory).unwrap();
+        let tensor = checkpoint
+            .get(&format!("model.layers.{layer}.{name}.weight"))
+            .unwrap();
+        let values = checkpoint.read_f32(tensor).unwrap();
+        values.iter().filter(|value| **value == 0.0).count() as f64 / values.len() as f64
+    };
+    for step in ["replaced", "trained_on"] {
+        assert_eq!(zeros(step, "self_attn.v_proj"), 1.0, "{step}");
+        assert_eq!(zeros(step, "self_attn.o_proj"), 1.0, "{step}");
+        let idle = zeros(step, "mlp.up_proj");
+        assert!(idle > 0.2 && idle < 0.9, "{step}: {idle}");
+        assert_eq!(idle, zeros(step, "mlp.down_proj"), "{step}");
+    }
+    for step in ["inattentive", "unfed", "replaced"] {
+        assert_eq!(read(step, "config.json")["num_hidden_layers"], 4);
+    }
+    assert_eq!(
+        read("unfed", "tributary.json")["facts"]["removed_layers"],
+        serde_json::json!([0, 1, 2, 3])
+    );
     for (number, line) in lines.iter().enumerate() {
         assert!((nll("base") - point(number, 0)).abs() < 1e-5);
         assert_eq!(line["y"].as_array().unwrap().len(), 4);
@@ -202,6 +286,26 @@ fn more_layers_than_there_are_cannot_be_removed() {
         ("remove: 2", "remove: 4", "4 of 4 layers cannot be removed"),
         ("layers: [0, 2]", "layers: [0, 9]", "there is no layer 9"),
         ("remove: 2", "remove: 0", "must be at least 1"),
+        (
+            "remove: 2",
+            "remove: 5, part: attention",
+            "5 of 4 attentions cannot be removed",
+        ),
+        (
+            "remove: 2",
+            "remove: 2, replace: {units: 100000}",
+            "more than a layer has",
+        ),
+        (
+            "remove: 2",
+            "remove: 2, heal: true, replace: {units: 8}",
+            "what replaces them is fitted already",
+        ),
+        (
+            "remove: 2",
+            "remove: 2, part: attention, how: stretch",
+            "a stretch is of whole layers",
+        ),
     ] {
         std::fs::write(folder.path().join("p.yaml"), text.replace(from, to)).unwrap();
         let said = run(folder.path(), &["plan", "p.yaml"]);

@@ -248,6 +248,48 @@ const METHOD: &str = "
 ";
 
 #[test]
+fn clearly_worse_mixtures_stop_early_and_the_search_finds_the_same() {
+    let halving = PAIR.replace("id: pair", "id: halved").replace(
+        "tolerance: 0",
+        "tolerance: 0\n      least: 0\n      halving: true",
+    );
+    let plain = PAIR.replace("tolerance: 0", "tolerance: 0\n      least: 0");
+    let folder = folder_with(&steps(&format!("{TRAINED}{plain}{halving}")));
+    let done = done(folder.path());
+    let best = |step: &str| {
+        let place = artifact(folder.path(), &done, step);
+        read(&place, "tributary.json")["facts"]["nll_searched"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(
+        (best("pair") - best("halved")).abs() < 2e-3,
+        "{} {}",
+        best("pair"),
+        best("halved")
+    );
+    let trials = lines(&artifact(folder.path(), &done, "halved"), "trials.jsonl");
+    let of_search = || trials.iter().filter(|trial| trial["half"] == "search");
+    let whole = of_search()
+        .filter_map(|trial| Some(trial["documents"].as_array()?.len()))
+        .max();
+    let stopped: Vec<u64> = of_search()
+        .filter_map(|trial| trial["stopped_after"].as_u64())
+        .collect();
+    assert!(!stopped.is_empty(), "{trials:#?}");
+    assert!(
+        stopped.iter().all(|documents| *documents < whole.unwrap() as u64),
+        "{stopped:?}"
+    );
+    // What is published has read everything.
+    let facts = read(&artifact(folder.path(), &done, "halved"), "tributary.json")["facts"].clone();
+    let published = of_search()
+        .find(|trial| trial["nll"] == facts["nll_searched"])
+        .unwrap();
+    assert!(published.get("stopped_after").is_none(), "{published:#}");
+}
+
+#[test]
 fn parameters_of_a_method_are_searched_by_merging_in_memory() {
     let folder = folder_with(&steps(&format!("{TRAINED}{METHOD}")));
     let done = done(folder.path());

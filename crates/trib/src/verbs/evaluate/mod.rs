@@ -116,7 +116,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     // Says what is missing if this is no model at all; the tokenizer would only miss its own file.
     load_config(&store.directory())?;
     let tokenizer = Tokenizer::load(&store)?;
-    let decoder = Decoder::load(&store.directory(), device)?;
+    let decoder = Decoder::load(&store.directory(), device)?.compact();
     let context = options
         .context
         .unwrap_or(decoder.config().max_positions.min(2048));
