@@ -140,7 +140,7 @@ pub fn paired_difference(first: &[DocumentScore], second: &[DocumentScore]) -> O
 #[cfg(test)]
 mod tests {
     use tributary_data::Document;
-    use tributary_model::{Decoder, Device, LlamaSizes, ModelConfig};
+    use tributary_model::{Decoder, Device, LlamaSizes, ModelConfig, Part};
 
     use super::*;
     use crate::calibration::Calibration;
@@ -222,6 +222,7 @@ mod tests {
                 class_wise: true,
             }),
             block_influence: true,
+            part: Part::Layer,
             stretches: vec![1, 2],
             relative_magnitude: true,
         });

@@ -55,14 +55,18 @@ impl LayerWeights {
     pub fn without(mut self, part: Part) -> Self {
         let clear = |matrix: &mut Tensor<2>| *matrix = matrix.zeros_like();
         if part != Part::FeedForward {
-            [&mut self.q, &mut self.k, &mut self.v, &mut self.o].map(clear);
+            [&mut self.q, &mut self.k, &mut self.v, &mut self.o]
+                .into_iter()
+                .for_each(clear);
             for bias in self.biases.iter_mut().flatten() {
                 *bias = bias.zeros_like();
             }
             self.attends = false;
         }
         if part != Part::Attention {
-            [&mut self.gate, &mut self.up, &mut self.down].map(clear);
+            [&mut self.gate, &mut self.up, &mut self.down]
+                .into_iter()
+                .for_each(clear);
             self.feeds = false;
         }
         self

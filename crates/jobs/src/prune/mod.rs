@@ -428,13 +428,16 @@ fn write(
     matrices: &[Matrix],
     outcome: Outcome,
 ) -> Result<Outcome, JobError> {
-    let name = input.label.clone();
+    let mut name = input.label.clone();
     let config = configuration(input)?;
     let mut source = open(&name, input)?.blame("opening the model")?;
-    if !matrices.is_empty() {
+    let mending = Mending::of(settings);
+    if let Some(mended) = mending.name().filter(|_| !matrices.is_empty()) {
+        // What the model's card calls it too.
+        name = format!("{name}, {mended}");
         source = mending::in_place(&source, &name, matrices, config.hidden_size, context)?;
     }
-    let (layers, part) = (config.layers, Mending::of(settings).removed(settings.part));
+    let (layers, part) = (config.layers, mending.removed(settings.part));
     let plan = passthrough(source, &name, part, layers, removed, context.threads)?;
     crate::merge::write(&plan, context, "writing the pruned model")?;
     let left = match part {
