@@ -5,7 +5,6 @@
 
 mod atomic;
 mod network;
-mod send_file;
 mod served;
 mod traffic;
 
@@ -27,9 +26,6 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::faults::{FaultPlan, FaultSource};
-
-use send_file::answer_files;
-use served::ServedFolder;
 
 pub use traffic::{Count, Traffic};
 
@@ -87,8 +83,8 @@ impl S3Server {
         let clear = network::FaultyService::new(service.clone(), calm);
         let faulty = network::FaultyService::new(service, Arc::clone(&faults));
         let runtime = runtime()?;
-        let endpoint = listen(&runtime, port, faulty, None)?;
-        let clear_endpoint = listen(&runtime, 0, clear, None)?;
+        let endpoint = listen(&runtime, port, faulty)?;
+        let clear_endpoint = listen(&runtime, 0, clear)?;
         Ok(Self {
             endpoint,
             clear_endpoint,
@@ -140,12 +136,13 @@ impl CountingServer {
     pub fn start_in(folder: &Path, port: u16) -> io::Result<Self> {
         std::fs::create_dir_all(folder.join(BUCKET))?;
         let traffic = Traffic::default();
-        let served = ServedFolder::new(folder)?;
-        let service = S3ServiceBuilder::new(served.clone()).build();
-        let service = traffic::CountingService::new(service, traffic.clone());
+        let service = S3ServiceBuilder::new(served::ServedFolder::new(folder)?).build();
         let runtime = runtime()?;
-        let files = (served, traffic.clone());
-        let endpoint = listen(&runtime, port, service, Some(files))?;
+        let endpoint = listen(
+            &runtime,
+            port,
+            traffic::CountingService::new(service, traffic.clone()),
+        )?;
         Ok(Self {
             endpoint,
             traffic,
@@ -175,13 +172,8 @@ fn environment(endpoint: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Serves on `port` (0: any) until the runtime ends; returns the address. Requests for `files` do not meet the service.
-fn listen<S>(
-    runtime: &Runtime,
-    port: u16,
-    service: S,
-    files: Option<(ServedFolder, Traffic)>,
-) -> io::Result<String>
+/// Serves on `port` (0: any) until the runtime ends; returns the address.
+fn listen<S>(runtime: &Runtime, port: u16, service: S) -> io::Result<String>
 where
     S: Service<
             Request<Incoming>,
@@ -197,20 +189,15 @@ where
     let endpoint = format!("http://{}", listener.local_addr()?);
     runtime.spawn(async move {
         let mut accepted = 0_u64;
-        while let Ok((mut socket, _)) = listener.accept().await {
+        while let Ok((socket, _)) = listener.accept().await {
             let _ = socket.set_nodelay(true);
             // Every second broken connection ends with a reset, the others with an orderly close.
             accepted += 1;
             if accepted.is_multiple_of(2) {
                 let _ = socket.set_zero_linger();
             }
-            let (service, files) = (service.clone(), files.clone());
+            let service = service.clone();
             tokio::spawn(async move {
-                if let Some((served, traffic)) = files
-                    && !matches!(answer_files(&mut socket, &served, &traffic).await, Ok(true))
-                {
-                    return;
-                }
                 let connections = ConnectionBuilder::new(TokioExecutor::new());
                 // A client that hangs up is no fault of the server.
                 let _ = connections.serve_connection(TokioIo::new(socket), service).await;

@@ -37,8 +37,6 @@ const LISTED: usize = 1000;
 struct Stored {
     /// In the order in which they are served; a mapped file is one.
     pieces: Arc<[Bytes]>,
-    /// If it is one of the folder's.
-    file: Option<Arc<File>>,
     size: u64,
     version: u64,
     modified: SystemTime,
@@ -78,9 +76,7 @@ impl ServedFolder {
             if path.is_dir() {
                 self.take_in(&path, &format!("{key}/"))?;
             } else {
-                let file = File::open(&path)?;
-                let mut stored = self.stored(vec![map(&file)?]);
-                stored.file = Some(Arc::new(file));
+                let stored = self.stored(vec![map(&File::open(&path)?)?]);
                 lock(&self.objects).insert(key, stored);
             }
         }
@@ -91,24 +87,9 @@ impl ServedFolder {
         Stored {
             size: pieces.iter().map(|piece| piece.len() as u64).sum(),
             pieces: pieces.into(),
-            file: None,
             version: self.versions.fetch_add(1, Ordering::Relaxed),
             modified: SystemTime::now(),
         }
-    }
-
-    /// An object that is a file, with its size and its tag as a header has it; `None` too if the condition does not hold.
-    pub(crate) fn file(
-        &self,
-        key: &str,
-        condition: Option<&ETagCondition>,
-    ) -> Option<(Arc<File>, u64, String)> {
-        let found = self.find(key, condition).ok()?;
-        Some((
-            Arc::clone(found.file.as_ref()?),
-            found.size,
-            format!("\"{}\"", found.version),
-        ))
     }
 
     fn find(&self, key: &str, condition: Option<&ETagCondition>) -> S3Result<Stored> {

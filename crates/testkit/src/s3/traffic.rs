@@ -50,22 +50,9 @@ impl Traffic {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn add(&self, method: &str, path: &str, change: impl FnOnce(&mut Count)) {
+    fn add(&self, method: &Method, path: &str, change: impl FnOnce(&mut Count)) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         change(counts.entry((method.to_string(), path.to_owned())).or_default());
-    }
-
-    /// Counts a request with `received` bytes of body.
-    pub(crate) fn asked(&self, method: &str, path: &str, received: u64) {
-        self.add(method, path, |count| {
-            count.requests += 1;
-            count.received += received;
-        });
-    }
-
-    /// Counts `sent` bytes of an answer's body.
-    pub(crate) fn sent(&self, method: &str, path: &str, sent: u64) {
-        self.add(method, path, |count| count.sent += sent);
     }
 
     fn document(&self) -> Value {
@@ -105,8 +92,11 @@ impl CountingService {
         for name in [AUTHORIZATION.as_str(), "x-amz-content-sha256", "x-amz-date"] {
             request.headers_mut().remove(name);
         }
-        self.traffic
-            .asked(method.as_str(), &path, length(request.headers()));
+        let received = length(request.headers());
+        self.traffic.add(&method, &path, |count| {
+            count.requests += 1;
+            count.received += received;
+        });
         let response = self
             .inner
             .call(request.map(Body::from))
@@ -129,7 +119,7 @@ fn length(headers: &HeaderMap) -> u64 {
 fn counted(body: Body, traffic: Traffic, method: Method, path: String) -> Body {
     let pieces = StreamingBlob::from(body).map(move |piece| {
         let piece: Bytes = piece.map_err(io::Error::other)?;
-        traffic.sent(method.as_str(), &path, piece.len() as u64);
+        traffic.add(&method, &path, |count| count.sent += piece.len() as u64);
         Ok::<_, io::Error>(piece)
     });
     Body::from(StreamingBlob::wrap(pieces))
