@@ -10,6 +10,9 @@ the processors with the merge: both ends of the line are paid here, where a real
 every signature and computes no checksum; we sign what we send, unless `--unsigned-payload`. The disk's merge syncs its output
 to the device, the server does not.
 
+Where `curl` is installed, it moves the same bytes through the same server and drops them: every model read, two at a time, and
+one of their size written. What that takes on these processors no merge from S3 to S3 can fall short of.
+
 For every object read, the bytes that the server sent are compared with its size ("no byte twice without need": a method
 that measures before it merges may need two passes), and what it received with the size of the output. Needs nothing but
 Python's standard library.
@@ -139,8 +142,25 @@ class Bench:
         self.runs.setdefault((method, place), []).append(measured)
         print(f"  {method}, {place}: {measured['wall']:.2f} s", file=sys.stderr)
 
+    def bytes_alone(self):
+        """Curl reads all models, two at a time, while it writes one."""
+        if not shutil.which("curl"):
+            return
+        address = f"{self.environment['AWS_ENDPOINT_URL']}/{BUCKET}"
+        files = [file for model in self.models for file in measure.tensor_files(model)]
+        reads = " ".join(shlex.quote(f"{address}/{file.parent.name}/{file.name}") for file in files)
+        writes = " ".join(f"-T {shlex.quote(str(file))} {address}/moved/{file.name}" for file in measure.tensor_files(self.models[0]))
+        command = f"curl -sf {writes} -o /dev/null & printf '%s\\n' {reads} | xargs -P 2 -n 1 curl -sf -o /dev/null && wait $!"
+        before = self.server.cpu()
+        measured = measure.run(["sh", "-c", command], self.work / "log", None)
+        measured["server_cpu"] = self.server.cpu() - before
+        self.server.delete("moved", [file.name for file in measure.tensor_files(self.models[0])])
+        self.runs.setdefault(("the bytes alone", "s3"), []).append(measured)
+        print(f"  the bytes alone: {measured['wall']:.2f} s", file=sys.stderr)
+
     def round(self, number):
         places = ["disk", "s3"]
+        self.bytes_alone()
         for method in self.a.methods:
             # The disk goes first in the first round, which needs its digests.
             for place in reversed(places) if number % 2 else places:
@@ -151,12 +171,15 @@ def timings(bench):
     head = ["method", "place", "wall, s", "cpu, s", "the server's cpu, s", "peak, MB", "wall, times the disk's", "best, times"]
     rows = []
     for (method, place), runs in bench.runs.items():
-        m, disk = measure.medians(runs), bench.runs[method, "disk"]
-        wall = statistics.median(run["wall"] for run in disk)
-        least = min(run["wall"] for run in runs) / min(run["wall"] for run in disk)
+        m, disk = measure.medians(runs), bench.runs.get((method, "disk"))
+        times = ["", ""]
+        if place == "s3" and disk:
+            wall = statistics.median(run["wall"] for run in disk)
+            least = min(run["wall"] for run in runs) / min(run["wall"] for run in disk)
+            times = [f"{m['wall'] / wall:.2f}", f"{least:.2f}"]
         rows.append([
             method, place, measure.spread([run["wall"] for run in runs]), f"{m['cpu']:.1f}", f"{m['server_cpu']:.1f}",
-            f"{m['peak'] / 1e6:.0f}", *([f"{m['wall'] / wall:.2f}", f"{least:.2f}"] if place == "s3" else ["", ""]),
+            f"{m['peak'] / 1e6:.0f}", *times,
         ])  # fmt: skip
     return measure.table(head, rows, left=2)
 
