@@ -57,6 +57,11 @@ impl Blend {
         &self.config
     }
 
+    /// The device that they are on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// The models as they are; shares their storage.
     pub fn models(&self) -> Vec<Decoder> {
         let model = |weights: &Weights| Decoder::new(self.config.clone(), self.device, weights.clone());

@@ -23,5 +23,5 @@ pub use error::{Result, SearchError};
 pub use fisher::fisher_average;
 pub use gaussian::{GaussianProcess, Posterior};
 pub use regmean::regmean_average;
-pub use search::{Proposal, Reason, Search, SearchOptions, Strategy};
+pub use search::{Proposal, Reason, Search, SearchOptions, Several, Strategy};
 pub use space::{Block, Space};

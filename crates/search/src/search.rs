@@ -68,6 +68,22 @@ pub struct Proposal {
     pub expected: Option<Posterior>,
 }
 
+/// Points to look at together.
+#[derive(Clone, Debug)]
+pub struct Several {
+    /// In the order in which they were chosen; empty when the search is over.
+    pub proposals: Vec<Proposal>,
+    /// The search that believes what is expected of them.
+    after: Search,
+}
+
+impl Several {
+    /// Was any of them chosen without scores?
+    fn is_blind(&self) -> bool {
+        self.proposals.iter().any(|proposal| proposal.expected.is_none())
+    }
+}
+
 /// A search for the highest score.
 #[derive(Clone, Debug)]
 pub struct Search {
@@ -162,6 +178,57 @@ impl Search {
         let proposal = self.pending.take().ok_or_else(none)?;
         self.points.push(proposal.point);
         self.scores.push(score);
+        Ok(())
+    }
+
+    /// Up to `count` points to be looked at together, at least one unless the search is over. Each is chosen as if those before it had
+    /// scored what was expected of them (the Kriging believer of Ginsbourger, Le Riche and Carraro, 2010).
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_several(&self, count: usize) -> Result<Several> {
+        let mut several = Several {
+            proposals: Vec::new(),
+            after: self.clone(),
+        };
+        while several.proposals.len() < count.max(1) {
+            let mut after = several.after.clone();
+            let Some(proposal) = after.ask()? else { break };
+            let is_first = several.proposals.is_empty();
+            let (expected, is_blind) = match proposal.expected {
+                Some(expected) => (expected.mean, false),
+                // Such points are chosen without scores; what is told of them here is not used.
+                None => (0.0, true),
+            };
+            // Nothing is chosen by scores that are not known, and the last point by nothing but scores that are.
+            let knows_too_little = !is_first && !is_blind && several.is_blind();
+            if knows_too_little || (!is_first && proposal.reason == Reason::Final) {
+                break;
+            }
+            after.tell(expected)?;
+            several.proposals.push(proposal);
+            several.after = after;
+        }
+        Ok(several)
+    }
+
+    /// The scores of the points of [`Self::ask_several`], in order.
+    ///
+    /// # Errors
+    /// [`SearchError::NotFinite`]; [`SearchError::Input`] unless there are as many scores as points.
+    pub fn tell_several(&mut self, several: Several, scores: &[f64]) -> Result<()> {
+        let known = self.scores.len();
+        if let Some(at) = scores.iter().position(|score| !score.is_finite()) {
+            let (number, value) = (known + at, scores[at]);
+            return Err(SearchError::NotFinite { number, value });
+        }
+        if scores.len() != several.proposals.len() || several.after.scores.len() != known + scores.len() {
+            let message = format!("{} scores for {} points", scores.len(), several.proposals.len());
+            return Err(SearchError::Input(message));
+        }
+        *self = several.after;
+        self.scores.truncate(known);
+        self.scores.extend_from_slice(scores);
         Ok(())
     }
 
@@ -364,6 +431,50 @@ mod tests {
             }
             assert_eq!(run(again, score).points, whole.points);
         }
+    }
+
+    #[test]
+    fn one_at_a_time_is_the_same_search_and_four_find_it_too() {
+        let space = Space {
+            blocks: vec![Block::Simplex { corners: 4 }],
+        };
+        let best = [0.1, 0.15, 0.3, 0.45];
+        let score = |x: &[f64]| -x.iter().zip(best).map(|(x, best)| (x - best).powi(2)).sum::<f64>();
+        let by = |count: usize, evaluations: usize| {
+            let mut search = Search::new(space.clone(), options(evaluations, Strategy::Hedge, 3));
+            let mut rounds = 0;
+            loop {
+                let several = search.ask_several(count).unwrap();
+                assert!(several.proposals.len() <= count);
+                if several.proposals.is_empty() {
+                    return (search, rounds);
+                }
+                rounds += 1;
+                let scores: Vec<f64> = several.proposals.iter().map(|proposal| score(&proposal.point)).collect();
+                search.tell_several(several, &scores).unwrap();
+            }
+        };
+        let sequential = run(Search::new(space.clone(), options(25, Strategy::Hedge, 3)), score);
+        let (single, rounds) = by(1, 25);
+        assert_eq!((single.points, single.scores, rounds), (sequential.points, sequential.scores.clone(), sequential.scores.len()));
+        let (several, rounds) = by(4, 32);
+        assert!(several.points.len() <= 32 && rounds <= 12, "{rounds}");
+        let top = several.scores[several.best().unwrap()];
+        assert!(top > -2e-3, "{top}");
+        for (at, point) in several.points.iter().enumerate() {
+            assert!(!several.points[..at].contains(point), "{point:?} twice");
+        }
+    }
+
+    #[test]
+    fn several_scores_are_told_for_several_points() {
+        let mut search = Search::new(pair(), options(6, Strategy::Random, 0));
+        let several = search.ask_several(3).unwrap();
+        assert_eq!(several.proposals.len(), 3);
+        assert!(search.tell_several(several.clone(), &[1.0]).is_err());
+        assert!(search.tell_several(several.clone(), &[1.0, f64::NAN, 2.0]).is_err());
+        search.tell_several(several, &[1.0, 3.0, 2.0]).unwrap();
+        assert_eq!(search.best(), Some(1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Mixtures and their scores: combined in memory, measured, remembered, and kept for a run that goes on. So are the models that they
 //! are compared with.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use tributary_data::Document;
 use tributary_evaluate::{
     DocumentScore, EvaluateError, LikelihoodOptions, ScoredDocuments, Wanted, measure, summarise,
 };
-use tributary_model::{Decoder, Device};
+use tributary_model::Decoder;
 use tributary_pipeline::{JobContext, JobError};
 use tributary_search::{Blend, fisher_average, regmean_average};
 
@@ -63,6 +64,13 @@ struct Trial {
     stopped_after: Option<usize>,
 }
 
+/// An evaluation with the seconds it took.
+struct Evaluated {
+    trial: Trial,
+    evaluating: f64,
+    combining: f64,
+}
+
 /// What an evaluator leaves.
 pub(super) struct Trials {
     /// Every evaluation, one JSON object a line.
@@ -75,7 +83,8 @@ pub(super) struct Trials {
 
 /// Evaluates mixtures, each once.
 pub(super) struct Evaluator<'a> {
-    blend: &'a Blend,
+    /// The checkpoints, on each device.
+    blends: Vec<Blend>,
     recipe: &'a Recipe,
     /// Searched and reporting.
     documents: [Vec<Document>; 2],
@@ -93,7 +102,7 @@ pub(super) struct Evaluator<'a> {
 impl<'a> Evaluator<'a> {
     /// Knows what an earlier run of this very step found.
     pub(super) fn new(
-        blend: &'a Blend,
+        blends: Vec<Blend>,
         recipe: &'a Recipe,
         documents: [Vec<Document>; 2],
         options: LikelihoodOptions,
@@ -111,7 +120,7 @@ impl<'a> Evaluator<'a> {
             .map_while(|line| serde_json::from_slice(line).ok())
             .collect();
         Ok(Self {
-            blend,
+            blends,
             recipe,
             documents,
             options,
@@ -131,7 +140,7 @@ impl<'a> Evaluator<'a> {
 
     /// The models that are mixed.
     pub(super) fn blend(&self) -> &Blend {
-        self.blend
+        &self.blends[0]
     }
 
     /// Mean negative log-likelihood of a mixture on the searched half, nats a token.
@@ -150,58 +159,107 @@ impl<'a> Evaluator<'a> {
             .map(|trial| trial.documents.clone())
     }
 
-    /// As [`Self::nll_of`], but a mixture that is clearly worse than the best stops before it has read all ([`halving`]): then the
-    /// number is an estimate, and after how many documents it stopped comes with it.
-    pub(super) fn raced(&mut self, subject: &Subject) -> Result<(f64, Option<usize>), JobError> {
-        let known = |trial: &&Trial| trial.half == Half::Search && trial.subject == *subject;
-        if let Some(trial) = self.trials.iter().find(known) {
-            return Ok((trial.nll, trial.stopped_after));
+    /// [`Self::nll_of`] of mixtures that are evaluated at the same time, each on a device of its own. If they may stop
+    /// early, one that is clearly worse than the best before stops before it has read all ([`halving`]): then the number is an
+    /// estimate, and after how many documents it stopped comes with it.
+    pub(super) fn together(
+        &mut self,
+        subjects: &[Subject],
+        may_stop: bool,
+    ) -> Result<Vec<(f64, Option<usize>)>, JobError> {
+        let is_known = |trials: &[Trial], subject: &Subject| {
+            trials
+                .iter()
+                .any(|trial| trial.half == Half::Search && trial.subject == *subject)
+        };
+        let mut new: Vec<&Subject> = Vec::new();
+        for subject in subjects {
+            if !is_known(&self.trials, subject) && !new.contains(&subject) {
+                new.push(subject);
+            }
         }
-        let trial = self.race(subject)?;
-        let found = (trial.nll, trial.stopped_after);
-        self.keep(trial)?;
-        Ok(found)
+        if new.len() > 1 {
+            let what = format!("evaluating {} mixtures on the searched half", new.len());
+            self.context.progress.begin(&what, None, "tokens");
+        }
+        let announces = new.len() <= 1;
+        let slots: Vec<Mutex<Option<Result<Evaluated, JobError>>>> = new.iter().map(|_| Mutex::default()).collect();
+        let evaluator = &*self;
+        rayon::scope(|scope| {
+            for (at, (subject, slot)) in new.iter().zip(&slots).enumerate() {
+                scope.spawn(move |_| {
+                    let blend = &evaluator.blends[at % evaluator.blends.len()];
+                    let found = match may_stop {
+                        true => evaluator.race(subject, blend, announces),
+                        false => evaluator.evaluate(subject, Half::Search, blend, announces),
+                    };
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                });
+            }
+        });
+        for slot in slots {
+            let found = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let found = found.ok_or_else(|| JobError::bug("a mixture was not evaluated"))?;
+            self.take(found?)?;
+        }
+        subjects
+            .iter()
+            .map(|subject| {
+                let of_subject = |trial: &&Trial| trial.half == Half::Search && trial.subject == *subject;
+                let trial = self.trials.iter().find(of_subject);
+                let trial = trial.ok_or_else(|| JobError::bug("a mixture was not evaluated"))?;
+                Ok((trial.nll, trial.stopped_after))
+            })
+            .collect()
     }
 
-    fn race(&mut self, subject: &Subject) -> Result<Trial, JobError> {
-        self.context.cancellation.check()?;
-        let decoder = self.model(subject)?;
+    fn race(&self, subject: &Subject, blend: &Blend, announces: bool) -> Result<Evaluated, JobError> {
+        let (decoder, combining) = self.made(subject, blend)?;
         let (order, rounds) = halving::order(self.documents(Half::Search));
-        let mut scores: Vec<DocumentScore> = Vec::new();
+        let mut found = Evaluated {
+            trial: Trial {
+                half: Half::Search,
+                subject: subject.clone(),
+                nll: f64::NAN,
+                documents: Vec::new(),
+                stopped_after: None,
+            },
+            evaluating: 0.0,
+            combining,
+        };
+        let is_best = |trial: &&Trial| {
+            trial.half == Half::Search && trial.stopped_after.is_none() && !trial.documents.is_empty()
+        };
+        let best = self.trials.iter().filter(is_best);
+        let best = best.min_by(|a, b| a.nll.total_cmp(&b.nll));
         for round in rounds {
             let all = &self.documents[Half::Search as usize];
             let some: Vec<Document> = order[round].iter().map(|at| all[*at].clone()).collect();
             if some.is_empty() {
                 continue;
             }
-            let what = "evaluating on some of the searched half";
-            scores.extend(self.measured(&decoder, &some, what, subject)?.documents);
-            let is_best = |trial: &&Trial| {
-                trial.half == Half::Search && trial.stopped_after.is_none() && !trial.documents.is_empty()
-            };
-            let best = self.trials.iter().filter(is_best);
-            let best = best.min_by(|a, b| a.nll.total_cmp(&b.nll));
+            let what = announces.then_some("evaluating on some of the searched half");
+            let (scored, seconds) = self.measured(&decoder, &some, what, subject)?;
+            found.evaluating += seconds;
+            let scores = &mut found.trial.documents;
+            scores.extend(scored.documents);
             let estimate = best.and_then(|best| {
-                halving::clearly_worse(&scores, best.documents.get(..scores.len())?, best.nll)
+                halving::clearly_worse(scores, best.documents.get(..scores.len())?, best.nll)
             });
             if let Some(nll) = estimate.filter(|_| scores.len() < order.len()) {
-                return Ok(Trial {
-                    half: Half::Search,
-                    subject: subject.clone(),
-                    nll,
-                    stopped_after: Some(scores.len()),
-                    documents: scores,
-                });
+                (found.trial.nll, found.trial.stopped_after) = (nll, Some(scores.len()));
+                return Ok(found);
             }
         }
-        let total = summarise(&scores).ok_or_else(|| JobError::bug("nothing was read"))?;
-        Ok(Trial {
-            half: Half::Search,
-            subject: subject.clone(),
-            nll: total.nll,
-            documents: scores,
-            stopped_after: None,
-        })
+        let total = summarise(&found.trial.documents).ok_or_else(|| JobError::bug("nothing was read"))?;
+        found.trial.nll = total.nll;
+        Ok(found)
+    }
+
+    fn take(&mut self, found: Evaluated) -> Result<(), JobError> {
+        self.evaluating += found.evaluating;
+        self.combining += found.combining;
+        self.keep(found.trial)
     }
 
     fn keep(&mut self, trial: Trial) -> Result<(), JobError> {
@@ -215,48 +273,51 @@ impl<'a> Evaluator<'a> {
         let at = match self.trials.iter().position(known) {
             Some(at) => at,
             None => {
-                let trial = self.evaluate(subject, half)?;
-                self.keep(trial)?;
+                let found = match subject {
+                    Subject::Fisher | Subject::Regmean => self.evaluate_average(subject, half)?,
+                    _ => self.evaluate(subject, half, &self.blends[0], true)?,
+                };
+                self.take(found)?;
                 self.trials.len() - 1
             }
         };
         Ok(&self.trials[at])
     }
 
-    fn model(&mut self, subject: &Subject) -> Result<Decoder, JobError> {
-        let weights = match subject {
-            Subject::Mixture(weights) => weights,
-            Subject::Fisher | Subject::Regmean => {
-                let start = Instant::now();
-                let average = match self.averaged.take() {
-                    Some((of, average)) if of == *subject => average,
-                    _ => self.calibrated(subject)?,
-                };
-                self.averaged = Some((subject.clone(), average.frozen()));
-                self.combining += start.elapsed().as_secs_f64();
-                return Ok(average);
-            }
-            Subject::Method(values) => {
-                let start = Instant::now();
-                let decoder = self.recipe.merged(values, self.context)?;
-                self.combining += start.elapsed().as_secs_f64();
-                return Ok(decoder);
-            }
+    /// A model that needs no calibration, and the seconds that making it took.
+    fn made(&self, subject: &Subject, blend: &Blend) -> Result<(Decoder, f64), JobError> {
+        let start = Instant::now();
+        let decoder = match subject {
+            Subject::Mixture(weights) => blend.make(weights).blame("combining the checkpoints")?,
+            Subject::Method(values) => self.recipe.merged(values, blend.device(), self.context)?,
             Subject::Other(number) => {
                 let input = self.context.input(&format!("compare.{number}"))?;
-                let device: Device = self.context.device.parse().blame("choosing the device")?;
-                return Decoder::load(&input.directory()?, device).blame(format!("loading {}", input.label));
+                let decoder = Decoder::load(&input.directory()?, blend.device());
+                // Reading a file is no combining.
+                return Ok((decoder.blame(format!("loading {}", input.label))?, 0.0));
             }
+            Subject::Fisher | Subject::Regmean => return Err(JobError::bug("an average is no mixture")),
         };
+        Ok((decoder, start.elapsed().as_secs_f64()))
+    }
+
+    /// An average of the checkpoints by what happens on the calibration text; the last one is kept for the other half.
+    fn evaluate_average(&mut self, subject: &Subject, half: Half) -> Result<Evaluated, JobError> {
+        self.context.cancellation.check()?;
         let start = Instant::now();
-        let decoder = self.blend.make(weights).blame("combining the checkpoints")?;
-        self.combining += start.elapsed().as_secs_f64();
-        Ok(decoder)
+        let average = match self.averaged.take() {
+            Some((of, average)) if of == *subject => average,
+            _ => self.calibrated(subject)?,
+        };
+        let combining = start.elapsed().as_secs_f64();
+        let found = self.scored(subject, half, &average, combining, true);
+        self.averaged = Some((subject.clone(), average));
+        found
     }
 
     /// An average that is made by reading the calibration text with every checkpoint.
     fn calibrated(&self, subject: &Subject) -> Result<Decoder, JobError> {
-        let models = self.blend.models();
+        let models = self.blends[0].models();
         let models: Vec<&Decoder> = models.iter().collect();
         let all = (models.len() * self.calibration.len()) as u64;
         let progress = &self.context.progress;
@@ -279,41 +340,61 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn evaluate(&mut self, subject: &Subject, half: Half) -> Result<Trial, JobError> {
+    fn evaluate(
+        &self,
+        subject: &Subject,
+        half: Half,
+        blend: &Blend,
+        announces: bool,
+    ) -> Result<Evaluated, JobError> {
         self.context.cancellation.check()?;
-        let decoder = self.model(subject)?;
+        let (decoder, combining) = self.made(subject, blend)?;
+        self.scored(subject, half, &decoder, combining, announces)
+    }
+
+    fn scored(
+        &self,
+        subject: &Subject,
+        half: Half,
+        decoder: &Decoder,
+        combining: f64,
+        announces: bool,
+    ) -> Result<Evaluated, JobError> {
         let what = match half {
             Half::Search => "evaluating on the searched half",
             Half::Report => "evaluating on the reporting half",
         };
-        let documents = std::mem::take(&mut self.documents[half as usize]);
-        let scored = self.measured(&decoder, &documents, what, subject);
-        self.documents[half as usize] = documents;
-        let scored = scored?;
-        Ok(Trial {
-            half,
-            subject: subject.clone(),
-            nll: scored.total.nll,
-            documents: match half {
-                Half::Search => Vec::new(),
-                Half::Report => scored.documents,
+        let documents = &self.documents[half as usize];
+        let (scored, evaluating) = self.measured(decoder, documents, announces.then_some(what), subject)?;
+        Ok(Evaluated {
+            trial: Trial {
+                half,
+                subject: subject.clone(),
+                nll: scored.total.nll,
+                documents: match half {
+                    Half::Search => Vec::new(),
+                    Half::Report => scored.documents,
+                },
+                stopped_after: None,
             },
-            stopped_after: None,
+            evaluating,
+            combining,
         })
     }
 
+    /// Scores, and the seconds they took. A stretch of progress begins if it has a name.
     fn measured(
-        &mut self,
+        &self,
         decoder: &Decoder,
         documents: &[Document],
-        what: &str,
+        what: Option<&str>,
         subject: &Subject,
-    ) -> Result<ScoredDocuments, JobError> {
+    ) -> Result<(ScoredDocuments, f64), JobError> {
         let start = Instant::now();
         let mut before = None;
         let wanted = Wanted::default();
         let measured = measure(decoder, documents, &self.options, &wanted, &mut |done, all| {
-            if before.is_none() {
+            if let (None, Some(what)) = (before, what) {
                 self.context.progress.begin(what, Some(all), "tokens");
             }
             self.context.progress.advance(done - before.unwrap_or(0));
@@ -324,8 +405,7 @@ impl<'a> Evaluator<'a> {
             Err(EvaluateError::Cancelled) => return Err(JobError::cancelled()),
             other => other.blame(format!("evaluating {subject:?}"))?,
         };
-        self.evaluating += start.elapsed().as_secs_f64();
-        Ok(measured.scored)
+        Ok((measured.scored, start.elapsed().as_secs_f64()))
     }
 
     fn lines(&self) -> Result<Vec<u8>, JobError> {

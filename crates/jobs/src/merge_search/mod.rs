@@ -115,8 +115,13 @@ impl TypedJob for MergeSearch {
                 plan,
             ));
         }
-        if let Err(error) = plan.machine.device.parse::<Device>() {
-            problems.push(Problem::new("", error.to_string()));
+        match plan.machine.device.parse::<Device>() {
+            Err(error) => problems.push(Problem::new("", error.to_string())),
+            Ok(device) => {
+                if let Err(error) = devices(device, settings.at_once) {
+                    problems.push(Problem::new("at_once", error.describe()));
+                }
+            }
         }
         let inputs: Vec<Option<&ResolvedInput>> = (0..settings.checkpoints.len())
             .map(|at| plan.input(&format!("checkpoints.{at}")))
@@ -170,7 +175,7 @@ impl TypedJob for MergeSearch {
         Some(Estimate {
             // All checkpoints and a mixture in f32; what a method merged is in memory as a file too.
             memory: config.map(|config| {
-                let copies = models + 1 + u64::from(settings.merge.is_some());
+                let copies = models + u64::from(settings.at_once) * (1 + u64::from(settings.merge.is_some()));
                 copies * 4 * config.parameters() as u64
             }),
             note: Some(format!(
@@ -199,6 +204,16 @@ fn has_base(settings: &MergeSearchSettings) -> bool {
         .merge
         .as_ref()
         .is_some_and(|merge| merge.base_model.is_some())
+}
+
+/// The devices that mixtures are evaluated on at the same time: GPUs from the first on, or the CPU.
+fn devices(first: Device, at_once: u32) -> Result<Vec<Device>, JobError> {
+    match first {
+        Device::Cpu => Ok(vec![first]),
+        Device::Cuda(index) => (index..index + at_once as usize)
+            .map(|index| format!("cuda:{index}").parse().blame("choosing the devices"))
+            .collect(),
+    }
 }
 
 fn configuration(input: &ResolvedInput) -> Result<ModelConfig, JobError> {
@@ -252,19 +267,25 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         same_tokens(input, inputs[newest])?;
     }
     let documents = documents(settings, context, inputs[newest])?;
-    let mut models = Vec::new();
-    context
-        .progress
-        .begin("loading the checkpoints", Some(names.len() as u64), "models");
-    for (name, input) in names.iter().zip(&inputs) {
-        context.cancellation.check()?;
-        let decoder = Decoder::load(&input.directory()?, device).blame(format!("loading {name}"))?;
-        models.push((name.clone(), decoder));
-        context.progress.advance(1);
+    let devices = devices(device, settings.at_once)?;
+    context.progress.begin(
+        "loading the checkpoints",
+        Some((devices.len() * names.len()) as u64),
+        "models",
+    );
+    let mut blends = Vec::new();
+    for device in devices {
+        let mut models = Vec::new();
+        for (name, input) in names.iter().zip(&inputs) {
+            context.cancellation.check()?;
+            let decoder = Decoder::load(&input.directory()?, device).blame(format!("loading {name}"))?;
+            models.push((name.clone(), decoder));
+            context.progress.advance(1);
+        }
+        blends.push(Blend::new(models, settings.groups as usize).blame("combining the checkpoints")?);
     }
-    let blend = Blend::new(models, settings.groups as usize).blame("combining the checkpoints")?;
     let options = LikelihoodOptions {
-        context: (settings.context as usize).min(blend.config().max_positions),
+        context: (settings.context as usize).min(configuration(inputs[newest])?.max_positions),
         batch_tokens: settings.batch_tokens as usize,
     };
     let calibration = calibration(settings, context, inputs[newest], options.context)?;
@@ -273,23 +294,32 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         Some(merge) => Recipe::new(merge, &names, &inputs, base, context.threads)?,
         None => Recipe::default(),
     };
-    let mut evaluator = Evaluator::new(&blend, &recipe, documents, options, calibration, context)?;
+    let mut evaluator = Evaluator::new(blends, &recipe, documents, options, calibration, context)?;
 
     let mut search = Search::new(settings.space(), settings.search_options(context.seed));
     let (mut proposals, mut choosing) = (Vec::new(), 0.0);
     loop {
         let asked = Instant::now();
-        let proposal = search.ask().blame("choosing the next mixture")?;
+        let several = search
+            .ask_several(settings.at_once as usize)
+            .blame("choosing the next mixture")?;
         choosing += asked.elapsed().as_secs_f64();
-        let Some(proposal) = proposal else { break };
-        let subject = settings.subject(&proposal.point);
-        let (score, stopped_after) = match settings.halving {
-            true => evaluator.raced(&subject)?,
-            false => (evaluator.nll_of(&subject)?, None),
-        };
-        context.progress.metric("nats a token", score);
-        search.tell(-score).blame("searching")?;
-        proposals.push((proposal, stopped_after));
+        if several.proposals.is_empty() {
+            break;
+        }
+        let subjects: Vec<Subject> = several
+            .proposals
+            .iter()
+            .map(|proposal| settings.subject(&proposal.point))
+            .collect();
+        let found = evaluator.together(&subjects, settings.halving)?;
+        for (nll, _) in &found {
+            context.progress.metric("nats a token", *nll);
+        }
+        let stopped = found.iter().map(|(_, stopped_after)| *stopped_after);
+        proposals.extend(several.proposals.iter().cloned().zip(stopped));
+        let scores: Vec<f64> = found.iter().map(|(nll, _)| -nll).collect();
+        search.tell_several(several, &scores).blame("searching")?;
     }
     let best = search
         .best()

@@ -93,8 +93,12 @@ impl Recipe {
     }
 
     /// The model that it gives, in memory.
-    pub(super) fn merged(&self, values: &[f64], context: &JobContext) -> Result<Decoder, JobError> {
-        let device: Device = context.device.parse().blame("choosing the device")?;
+    pub(super) fn merged(
+        &self,
+        values: &[f64],
+        device: Device,
+        context: &JobContext,
+    ) -> Result<Decoder, JobError> {
         let store = Store::scratch("merged");
         let watch = Watch {
             progress: &|_| {},

@@ -43,6 +43,11 @@ pub struct MergeSearchSettings {
     /// best so far on the same documents: by more than three standard errors. The search goes on with what is expected of it.
     #[serde(default)]
     pub halving: bool,
+    /// Mixtures that are evaluated at the same time. On GPUs each has one of its own, from the step's device on, with the checkpoints on
+    /// it; on the CPU they share the cores. What is chosen together knows less, so more evaluations may be needed.
+    #[serde(default = "default_at_once")]
+    #[schemars(range(min = 1, max = 64))]
+    pub at_once: u32,
     /// What the result is compared with.
     #[serde(default = "default_baselines")]
     pub baselines: Vec<Baseline>,
@@ -153,6 +158,10 @@ fn default_evaluations() -> u32 {
     10
 }
 
+fn default_at_once() -> u32 {
+    1
+}
+
 fn default_groups() -> u32 {
     1
 }
@@ -261,6 +270,12 @@ impl MergeSearchSettings {
             "evaluations",
             "must be 3 to 500",
             "8 to 10 do for two checkpoints, 25 for four",
+        );
+        check(
+            !(1..=64).contains(&self.at_once),
+            "at_once",
+            "must be 1 to 64",
+            "as many as there are GPUs",
         );
         check(
             self.groups == 0,

@@ -248,6 +248,26 @@ const METHOD: &str = "
 ";
 
 #[test]
+fn mixtures_are_evaluated_together() {
+    let together = FOUR.replace("groups: 2", "at_once: 3");
+    let folder = folder_with(&steps(&format!("{TRAINED}{together}")));
+    let first = done(folder.path());
+    let four = artifact(folder.path(), &first, "four");
+    let facts = read(&four, "tributary.json")["facts"].clone();
+    let trials = lines(&four, "trials.jsonl");
+    let searched = trials.iter().filter(|trial| trial["half"] == "search");
+    let of_mixtures: Vec<f64> = searched.filter_map(|trial| trial["nll"].as_f64()).collect();
+    assert!(of_mixtures.contains(&facts["nll_searched"].as_f64().unwrap()));
+    assert!((8..=16).contains(&facts["evaluations"].as_u64().unwrap()), "{facts:#}");
+    // It is as good as the best of the same number by chance, or a grid, and the same again.
+    assert!(facts["nll_searched"].as_f64().unwrap() <= of_mixtures.iter().copied().fold(f64::INFINITY, f64::min) + 2e-3);
+    let again = folder_with(&steps(&format!("{TRAINED}{together}")));
+    let second = done(again.path());
+    let again = artifact(again.path(), &second, "four");
+    assert_eq!(lines(&again, "trials.jsonl"), trials);
+}
+
+#[test]
 fn clearly_worse_mixtures_stop_early_and_the_search_finds_the_same() {
     let halving = PAIR.replace("id: pair", "id: halved").replace(
         "tolerance: 0",
