@@ -90,6 +90,14 @@ pub fn compare_evaluations(first: &Artifact, second: &Artifact) -> Result<Compar
             });
         }
     }
+    // A model that both evaluated is nothing to compare, unless nothing else is.
+    let is_itself = |row: &ComparedRow| {
+        let found = &row.difference;
+        row.first == row.second && found.low == 0.0 && found.high == 0.0
+    };
+    if !rows.iter().all(is_itself) {
+        rows.retain(|row| !is_itself(row));
+    }
     if rows.is_empty() {
         let called = |scores: &Scores| {
             let names: BTreeSet<&str> = scores.keys().map(|(on, _, _)| on.as_str()).collect();
