@@ -439,7 +439,12 @@ mod tests {
             blocks: vec![Block::Simplex { corners: 4 }],
         };
         let best = [0.1, 0.15, 0.3, 0.45];
-        let score = |x: &[f64]| -x.iter().zip(best).map(|(x, best)| (x - best).powi(2)).sum::<f64>();
+        let score = |x: &[f64]| {
+            -x.iter()
+                .zip(best)
+                .map(|(x, best)| (x - best).powi(2))
+                .sum::<f64>()
+        };
         let by = |count: usize, evaluations: usize| {
             let mut search = Search::new(space.clone(), options(evaluations, Strategy::Hedge, 3));
             let mut rounds = 0;
@@ -450,13 +455,24 @@ mod tests {
                     return (search, rounds);
                 }
                 rounds += 1;
-                let scores: Vec<f64> = several.proposals.iter().map(|proposal| score(&proposal.point)).collect();
+                let scores: Vec<f64> = several
+                    .proposals
+                    .iter()
+                    .map(|proposal| score(&proposal.point))
+                    .collect();
                 search.tell_several(several, &scores).unwrap();
             }
         };
         let sequential = run(Search::new(space.clone(), options(25, Strategy::Hedge, 3)), score);
         let (single, rounds) = by(1, 25);
-        assert_eq!((single.points, single.scores, rounds), (sequential.points, sequential.scores.clone(), sequential.scores.len()));
+        assert_eq!(
+            (single.points, single.scores, rounds),
+            (
+                sequential.points,
+                sequential.scores.clone(),
+                sequential.scores.len()
+            )
+        );
         let (several, rounds) = by(4, 32);
         assert!(several.points.len() <= 32 && rounds <= 12, "{rounds}");
         let top = several.scores[several.best().unwrap()];
@@ -472,7 +488,11 @@ mod tests {
         let several = search.ask_several(3).unwrap();
         assert_eq!(several.proposals.len(), 3);
         assert!(search.tell_several(several.clone(), &[1.0]).is_err());
-        assert!(search.tell_several(several.clone(), &[1.0, f64::NAN, 2.0]).is_err());
+        assert!(
+            search
+                .tell_several(several.clone(), &[1.0, f64::NAN, 2.0])
+                .is_err()
+        );
         search.tell_several(several, &[1.0, 3.0, 2.0]).unwrap();
         assert_eq!(search.best(), Some(1));
     }

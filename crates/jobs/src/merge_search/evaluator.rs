@@ -183,7 +183,8 @@ impl<'a> Evaluator<'a> {
             self.context.progress.begin(&what, None, "tokens");
         }
         let announces = new.len() <= 1;
-        let slots: Vec<Mutex<Option<Result<Evaluated, JobError>>>> = new.iter().map(|_| Mutex::default()).collect();
+        let slots: Vec<Mutex<Option<Result<Evaluated, JobError>>>> =
+            new.iter().map(|_| Mutex::default()).collect();
         let evaluator = &*self;
         rayon::scope(|scope| {
             for (at, (subject, slot)) in new.iter().zip(&slots).enumerate() {

@@ -19,8 +19,12 @@ pub(super) fn order(documents: usize) -> (Vec<usize>, Vec<Range<usize>>) {
     let mut rounds = Vec::new();
     for stride in STRIDES.into_iter().chain([1]) {
         let start = order.len();
-        let is_new =
-            |at: &usize| *at % stride == 0 && STRIDES.iter().all(|done| done <= &stride || at % done != 0);
+        let is_read = |at: usize| {
+            STRIDES
+                .iter()
+                .any(|done| *done > stride && at.is_multiple_of(*done))
+        };
+        let is_new = |at: &usize| at.is_multiple_of(stride) && !is_read(*at);
         order.extend((0..documents).filter(is_new));
         rounds.push(start..order.len());
     }

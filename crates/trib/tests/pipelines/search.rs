@@ -258,9 +258,15 @@ fn mixtures_are_evaluated_together() {
     let searched = trials.iter().filter(|trial| trial["half"] == "search");
     let of_mixtures: Vec<f64> = searched.filter_map(|trial| trial["nll"].as_f64()).collect();
     assert!(of_mixtures.contains(&facts["nll_searched"].as_f64().unwrap()));
-    assert!((8..=16).contains(&facts["evaluations"].as_u64().unwrap()), "{facts:#}");
+    assert!(
+        (8..=16).contains(&facts["evaluations"].as_u64().unwrap()),
+        "{facts:#}"
+    );
     // It is as good as the best of the same number by chance, or a grid, and the same again.
-    assert!(facts["nll_searched"].as_f64().unwrap() <= of_mixtures.iter().copied().fold(f64::INFINITY, f64::min) + 2e-3);
+    assert!(
+        facts["nll_searched"].as_f64().unwrap()
+            <= of_mixtures.iter().copied().fold(f64::INFINITY, f64::min) + 2e-3
+    );
     let again = folder_with(&steps(&format!("{TRAINED}{together}")));
     let second = done(again.path());
     let again = artifact(again.path(), &second, "four");
