@@ -2,13 +2,15 @@
 //! program ([`JsonProgress`]).
 //!
 //! Stands between [`tributary_pipeline::run`], which says what happens, and the streams. Invariants: nothing here
-//! stops a run, whoever has stopped listening; a log has one line for each start, end, failure and message.
+//! stops a run, whoever has stopped listening; a log has one line for each start, end, failure and message, and one a minute
+//! for each step that goes on.
 
 mod json;
 mod live;
 mod pace;
 mod plain;
 mod sentence;
+mod work;
 
 pub(crate) use json::JsonProgress;
 pub(crate) use live::LiveProgress;
