@@ -260,17 +260,20 @@ impl Decoder {
         for (number, layer) in self.weights.layers.iter().enumerate() {
             let attention: Attention<'_> = &mut |q, k, v| kernel::attention(q, k, v, &geometry);
             // Kept only for who wants it: a layer may use its input's storage for its output.
-            let mut states = observe.is_some().then(|| vec![hidden.clone()]);
+            let part = observe.as_ref().map(|(part, _)| *part);
+            let mut before = part
+                .filter(|part| *part != Part::FeedForward)
+                .map(|_| hidden.clone());
+            let mut after = None;
             hidden = self.attended(layer, hidden, attention);
-            states.iter_mut().for_each(|states| states.push(hidden.clone()));
+            match part {
+                Some(Part::FeedForward) => before = Some(hidden.clone()),
+                Some(Part::Attention) => after = Some(hidden.clone()),
+                _ => {}
+            }
             hidden = self.fed(layer, hidden);
-            if let (Some((part, observe)), Some(states)) = (&mut observe, states) {
-                let (before, after) = match part {
-                    Part::Layer => (&states[0], &hidden),
-                    Part::Attention => (&states[0], &states[1]),
-                    Part::FeedForward => (&states[1], &hidden),
-                };
-                observe(number, before, after)?;
+            if let (Some((_, observe)), Some(before)) = (&mut observe, before) {
+                observe(number, &before, after.as_ref().unwrap_or(&hidden))?;
             }
         }
         Ok(kernel::rms_norm(

@@ -89,16 +89,21 @@ pub fn removals(
     most: usize,
     progress: &mut dyn FnMut(&str, u64, u64) -> bool,
 ) -> Result<Removals> {
-    let layers = decoder.config().layers;
+    let candidates = candidates(decoder, rule.part);
     let can_go = match rule.part {
         // One must stay.
-        Part::Layer => layers - 1,
-        Part::Attention | Part::FeedForward => layers,
+        Part::Layer => candidates.len() - 1,
+        Part::Attention | Part::FeedForward => candidates.len(),
     };
     if most > can_go {
-        return Err(PruneError::TooMany {
-            removed: most,
-            layers,
+        return Err(match rule.part {
+            Part::Layer => PruneError::TooMany {
+                removed: most,
+                layers: candidates.len(),
+            },
+            Part::Attention | Part::FeedForward => {
+                PruneError::Input(format!("{most} layers are to lose what only {can_go} have left"))
+            }
         });
     }
     match rule.how {
@@ -108,17 +113,39 @@ pub fn removals(
         }
         How::Stretch => stretches(decoder, text, most, progress),
         How::OneShot => {
-            let candidates: Vec<usize> = (0..layers).collect();
             let (metric, nll) = metric(decoder, text, rule, &candidates, progress)?;
-            let order = ascending(&metric);
+            let order: Vec<usize> = ascending(&metric).into_iter().map(|at| candidates[at]).collect();
             Ok(Removals {
                 sets: (1..=most).map(|count| sorted(&order[..count])).collect(),
-                metric: if nll.is_some() { metric } else { Vec::new() },
+                metric: match nll {
+                    Some(_) => by_layer(decoder, &candidates, &metric),
+                    None => Vec::new(),
+                },
                 nll,
             })
         }
         How::Iterative => iterative(decoder, text, rule, most, progress),
     }
+}
+
+/// The layers that have the part.
+fn candidates(decoder: &Decoder, part: Part) -> Vec<usize> {
+    let layers = decoder.weights.layers.iter().enumerate();
+    let has_it = layers.filter(|(_, layer)| match part {
+        Part::Layer => true,
+        Part::Attention => layer.attends,
+        Part::FeedForward => layer.feeds,
+    });
+    has_it.map(|(number, _)| number).collect()
+}
+
+/// The candidates' numbers by layer; 0 for layers without the part.
+fn by_layer(decoder: &Decoder, candidates: &[usize], metric: &[f64]) -> Vec<f64> {
+    let mut all = vec![0.0; decoder.config().layers];
+    for (layer, number) in candidates.iter().zip(metric) {
+        all[*layer] = *number;
+    }
+    all
 }
 
 /// Which layers go by a rule that measures nothing, of a model with so many; ascending.
@@ -157,7 +184,7 @@ fn iterative(
     most: usize,
     progress: &mut dyn FnMut(&str, u64, u64) -> bool,
 ) -> Result<Removals> {
-    let mut left: Vec<usize> = (0..decoder.config().layers).collect();
+    let mut left = candidates(decoder, rule.part);
     let mut gone: Vec<usize> = Vec::new();
     let mut found = Removals {
         sets: Vec::new(),
@@ -166,7 +193,7 @@ fn iterative(
     };
     for round in 0..most {
         // Layers that are gone leave no number behind, layers without a part keep theirs.
-        let candidates = match rule.part {
+        let candidates: Vec<usize> = match rule.part {
             Part::Layer => (0..left.len()).collect(),
             Part::Attention | Part::FeedForward => left.clone(),
         };
@@ -176,7 +203,7 @@ fn iterative(
         gone.push(left.remove(lowest));
         found.sets.push(sorted(&gone));
         if round == 0 && nll.is_some() {
-            (found.metric, found.nll) = (metric, nll);
+            (found.metric, found.nll) = (by_layer(decoder, &candidates, &metric), nll);
         }
     }
     Ok(found)
@@ -372,6 +399,13 @@ pub(crate) mod tests {
             }
         }
         assert!(choose_part(&decoder, Part::Attention, By::BlockInfluence, How::Stretch, 2).is_err());
+        // What is gone already cannot go again.
+        let again = decoder.without(Part::Attention, &[1, 2]);
+        for by in [By::BlockInfluence, By::Reverse] {
+            let found = choose_part(&again, Part::Attention, by, How::OneShot, 4).unwrap();
+            assert_eq!(found.sets[3], [0, 3, 4, 5], "{by:?}");
+            assert!(choose_part(&again, Part::Attention, by, How::Iterative, 5).is_err());
+        }
     }
 
     #[test]

@@ -206,6 +206,10 @@ impl Search {
                 break;
             }
             after.tell(expected)?;
+            if !is_first {
+                // What is believed ends no search.
+                after.little = several.after.little;
+            }
             several.proposals.push(proposal);
             several.after = after;
         }

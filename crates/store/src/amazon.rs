@@ -91,7 +91,8 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
     }
     let backend = builder.build().map_err(|error| fail(error.to_string()))?;
     let backend = Arc::new(backend);
-    let is_reached_directly = settings.endpoint.as_ref().is_some_and(is_plain) && !has_proxy(environment);
+    let is_reached_directly =
+        settings.endpoint.as_ref().is_some_and(is_plain) && !anonymous && !has_proxy(environment);
     let direct = is_reached_directly.then(|| DirectReader::new(Arc::clone(&backend) as Arc<dyn Signer>));
     Ok(Store::remote(
         backend,

@@ -251,7 +251,7 @@ impl Remote {
         match result {
             Ok(()) => true,
             Err(Unread::Refused) => false,
-            Err(Unread::Broken) => {
+            Err(Unread::Broken | Unread::Otherwise) => {
                 tokio::time::sleep(self.first_pause).await;
                 false
             }

@@ -91,10 +91,18 @@ pub fn compare_evaluations(first: &Artifact, second: &Artifact) -> Result<Compar
         }
     }
     // A model that both evaluated is nothing to compare, unless nothing else is.
-    let is_itself = |row: &ComparedRow| {
-        let found = &row.difference;
-        row.first == row.second && found.low == 0.0 && found.high == 0.0
-    };
+    let is_nothing = |row: &ComparedRow| row.difference.low == 0.0 && row.difference.high == 0.0;
+    let itself: BTreeSet<String> = rows
+        .iter()
+        .filter(|row| row.first == row.second)
+        .filter(|row| {
+            rows.iter()
+                .filter(|other| (&other.first, &other.second) == (&row.first, &row.second))
+                .all(is_nothing)
+        })
+        .map(|row| row.first.clone())
+        .collect();
+    let is_itself = |row: &ComparedRow| row.first == row.second && itself.contains(&row.first);
     if !rows.iter().all(is_itself) {
         rows.retain(|row| !is_itself(row));
     }

@@ -4,13 +4,14 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use tributary_data::Document;
 use tributary_evaluate::{
     DocumentScore, EvaluateError, LikelihoodOptions, ScoredDocuments, Wanted, measure, summarise,
 };
 use tributary_model::Decoder;
-use tributary_pipeline::{JobContext, JobError};
+use tributary_pipeline::{JobContext, JobError, JobErrorKind};
 use tributary_search::{Blend, fisher_average, regmean_average};
 
 use super::halving;
@@ -85,6 +86,8 @@ pub(super) struct Trials {
 pub(super) struct Evaluator<'a> {
     /// The checkpoints, on each device.
     blends: Vec<Blend>,
+    /// A thread for each device, where there are several: what a thread makes on a GPU lies in memory of its own.
+    workers: Vec<ThreadPool>,
     recipe: &'a Recipe,
     /// Searched and reporting.
     documents: [Vec<Document>; 2],
@@ -114,6 +117,13 @@ impl<'a> Evaluator<'a> {
             Err(error) if error.is_not_found() => Default::default(),
             Err(error) => return Err(error.into()),
         };
+        let workers = match blends.len() {
+            1 => Vec::new(),
+            several => (0..several)
+                .map(|_| ThreadPoolBuilder::new().num_threads(1).build())
+                .collect::<Result<_, _>>()
+                .map_err(|error| JobError::caused(JobErrorKind::Io, "starting threads", error))?,
+        };
         // A line that cannot be read is one that was not finished.
         let trials = kept
             .split(|byte| *byte == b'\n')
@@ -121,6 +131,7 @@ impl<'a> Evaluator<'a> {
             .collect();
         Ok(Self {
             blends,
+            workers,
             recipe,
             documents,
             options,
@@ -178,6 +189,31 @@ impl<'a> Evaluator<'a> {
                 new.push(subject);
             }
         }
+        // What those of this call compare themselves with is what was known before it, however far an interrupted call came.
+        let best = || {
+            let is_best = |trial: &&Trial| {
+                trial.half == Half::Search
+                    && trial.stopped_after.is_none()
+                    && !trial.documents.is_empty()
+                    && !subjects.contains(&trial.subject)
+            };
+            self.trials
+                .iter()
+                .filter(is_best)
+                .min_by(|a, b| a.nll.total_cmp(&b.nll))
+        };
+        let best = best().filter(|_| !new.is_empty()).cloned();
+        if let Some(best) = &best {
+            // Nobody compares with the others again.
+            let is_spent = |trial: &&mut Trial| {
+                trial.half == Half::Search
+                    && trial.subject != best.subject
+                    && !subjects.contains(&trial.subject)
+            };
+            for trial in self.trials.iter_mut().filter(is_spent) {
+                trial.documents.clear();
+            }
+        }
         if new.len() > 1 {
             let what = format!("evaluating {} mixtures on the searched half", new.len());
             self.context.progress.begin(&what, None, "tokens");
@@ -186,22 +222,42 @@ impl<'a> Evaluator<'a> {
         let slots: Vec<Mutex<Option<Result<Evaluated, JobError>>>> =
             new.iter().map(|_| Mutex::default()).collect();
         let evaluator = &*self;
-        rayon::scope(|scope| {
-            for (at, (subject, slot)) in new.iter().zip(&slots).enumerate() {
-                scope.spawn(move |_| {
-                    let blend = &evaluator.blends[at % evaluator.blends.len()];
-                    let found = match may_stop {
-                        true => evaluator.race(subject, blend, announces),
-                        false => evaluator.evaluate(subject, Half::Search, blend, announces),
-                    };
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-                });
-            }
-        });
-        for slot in slots {
+        let evaluate = |at: usize| {
+            let blend = &evaluator.blends[at % evaluator.blends.len()];
+            let found = match may_stop {
+                true => evaluator.race(new[at], blend, best.as_ref(), announces),
+                false => evaluator.evaluate(new[at], Half::Search, blend, announces),
+            };
+            *slots[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        };
+        match evaluator.workers.as_slice() {
+            [] => rayon::scope(|scope| {
+                for at in 1..new.len() {
+                    let evaluate = &evaluate;
+                    scope.spawn(move |_| evaluate(at));
+                }
+                if !new.is_empty() {
+                    evaluate(0);
+                }
+            }),
+            workers => std::thread::scope(|scope| {
+                for at in 0..new.len() {
+                    let (evaluate, worker) = (&evaluate, &workers[at % workers.len()]);
+                    scope.spawn(move || worker.install(|| evaluate(at)));
+                }
+            }),
+        }
+        let found = slots.into_iter().map(|slot| {
             let found = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let found = found.ok_or_else(|| JobError::bug("a mixture was not evaluated"))?;
+            found.unwrap_or_else(|| Err(JobError::bug("a mixture was not evaluated")))
+        });
+        // What is known is kept, whatever became of the others.
+        let (known, failed): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
+        for found in known {
             self.take(found?)?;
+        }
+        if let Some(Err(error)) = failed.into_iter().next() {
+            return Err(error);
         }
         subjects
             .iter()
@@ -214,7 +270,13 @@ impl<'a> Evaluator<'a> {
             .collect()
     }
 
-    fn race(&self, subject: &Subject, blend: &Blend, announces: bool) -> Result<Evaluated, JobError> {
+    fn race(
+        &self,
+        subject: &Subject,
+        blend: &Blend,
+        best: Option<&Trial>,
+        announces: bool,
+    ) -> Result<Evaluated, JobError> {
         let (decoder, combining) = self.made(subject, blend)?;
         let (order, rounds) = halving::order(self.documents(Half::Search));
         let mut found = Evaluated {
@@ -228,11 +290,6 @@ impl<'a> Evaluator<'a> {
             evaluating: 0.0,
             combining,
         };
-        let is_best = |trial: &&Trial| {
-            trial.half == Half::Search && trial.stopped_after.is_none() && !trial.documents.is_empty()
-        };
-        let best = self.trials.iter().filter(is_best);
-        let best = best.min_by(|a, b| a.nll.total_cmp(&b.nll));
         for round in rounds {
             let all = &self.documents[Half::Search as usize];
             let some: Vec<Document> = order[round].iter().map(|at| all[*at].clone()).collect();

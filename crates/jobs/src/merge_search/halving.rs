@@ -10,6 +10,8 @@ use tributary_evaluate::{DocumentScore, paired_difference};
 
 /// Every so manieth document is read first; then every so manieth; then the rest.
 const STRIDES: [usize; 2] = [4, 2];
+/// Fewer documents tell nothing: their standard error is too rough.
+const LEAST: usize = 30;
 /// So many standard errors of the paired difference are clearly worse.
 const CLEAR: f64 = 3.0;
 
@@ -17,7 +19,9 @@ const CLEAR: f64 = 3.0;
 pub(super) fn order(documents: usize) -> (Vec<usize>, Vec<Range<usize>>) {
     let mut order: Vec<usize> = Vec::with_capacity(documents);
     let mut rounds = Vec::new();
-    for stride in STRIDES.into_iter().chain([1]) {
+    let is_enough = |stride: &usize| documents / stride >= LEAST;
+    let strides: Vec<usize> = STRIDES.into_iter().filter(is_enough).collect();
+    for stride in strides.iter().copied().chain([1]) {
         let start = order.len();
         let is_read = |at: usize| {
             STRIDES
@@ -55,10 +59,11 @@ mod tests {
 
     #[test]
     fn every_document_is_read_once_a_quarter_first() {
-        for count in [0, 1, 2, 5, 100, 103] {
+        for count in [0, 1, 2, 5, 100, 120, 123] {
             let (mut order, rounds) = order(count);
             assert_eq!(rounds.iter().map(Range::len).sum::<usize>(), count);
-            if count >= 100 {
+            assert!(rounds.iter().all(|round| round.len() >= LEAST) || rounds.len() == 1);
+            if count >= 120 {
                 assert!(rounds[0].len().abs_diff(count / 4) <= 1, "{rounds:?}");
                 assert!(rounds[0].len() + rounds[1].len() - count / 2 <= 1, "{rounds:?}");
             }

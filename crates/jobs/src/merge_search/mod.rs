@@ -3,7 +3,7 @@
 //!
 //! Checkpoints are held in memory and combined there; a trial costs its evaluation. The text is split by content into a half that is
 //! searched on and a half that reports; what is published was chosen on the first and is judged on the second. Every
-//! evaluation is kept in the step's checkpoints as soon as it is known ([`evaluator`]); the search asks for the same points when
+//! evaluation is kept in the step's checkpoints as soon as those at the same time are known ([`evaluator`]); the search asks for the same points when
 //! it runs again and is told what is known, so an interrupted one goes on with the next proposal.
 
 mod baselines;
@@ -267,7 +267,7 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         same_tokens(input, inputs[newest])?;
     }
     let documents = documents(settings, context, inputs[newest])?;
-    let devices = devices(device, settings.at_once)?;
+    let devices = devices(device, settings.at_once.min(settings.evaluations))?;
     context.progress.begin(
         "loading the checkpoints",
         Some((devices.len() * names.len()) as u64),
@@ -359,7 +359,8 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     context.publication.put(TRIALS_FILE, trials.log)?;
     // A clock is nothing for an artifact, which is to be the same bytes again.
     context.progress.message(&format!(
-        "{seconds:.1} s, of which evaluating took {:.1}, combining models {:.1} and choosing what to evaluate {choosing:.2}",
+        "{seconds:.1} s; evaluating took {:.1}, combining models {:.1} (of mixtures at the same time the sum) and choosing what to \
+         evaluate {choosing:.2}",
         trials.evaluating, trials.combining
     ));
     let (plan, fact) = match &found {

@@ -44,7 +44,8 @@ pub struct MergeSearchSettings {
     #[serde(default)]
     pub halving: bool,
     /// Mixtures that are evaluated at the same time. On GPUs each has one of its own, from the step's device on, with the checkpoints on
-    /// it; on the CPU they share the cores. What is chosen together knows less, so more evaluations may be needed.
+    /// it; so ask for as many: `resources: {gpus: 4}`. On the CPU they share the cores. What is chosen together knows less, so more evaluations may be
+    /// needed.
     #[serde(default = "default_at_once")]
     #[schemars(range(min = 1, max = 64))]
     pub at_once: u32,

@@ -153,6 +153,8 @@ impl Curve<'_> {
         let decoder = mending
             .apply(self.decoder, part, removed, text, &mut |_, _, _| !is_cancelled())?
             .decoder;
+        let parameters = decoder.parameters();
+        let decoder = decoder.compact();
         let what = format!(
             "measuring without {} {}",
             removed.len(),
@@ -197,7 +199,7 @@ impl Curve<'_> {
         let point = Point {
             removed: removed.to_vec(),
             is_mended,
-            parameters: decoder.parameters(),
+            parameters,
             nll: measured.scored.total.nll,
             documents: measured.scored.documents,
             health,

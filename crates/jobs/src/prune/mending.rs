@@ -1,10 +1,12 @@
 //! What is left of a model after layers are gone: as it is, healed, or with small networks in their place; and the matrices that
 //! this changes as an adapter in PEFT's form, so that the merge engine writes them like any other.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 use tributary_merge::{Adapter, Source};
 use tributary_model::{Decoder, Part};
-use tributary_pipeline::{JobContext, JobError};
+use tributary_pipeline::{JobContext, JobError, JobErrorKind};
 use tributary_prune::{Text, heal, replace};
 use tributary_tensorfile::{DType, ModelLayout, TensorSpec, from_f32};
 
@@ -13,6 +15,8 @@ use crate::blame::Blame;
 
 /// Folder in the step's checkpoints.
 const FOLDER: &str = "mending";
+/// Elements written at a time.
+const BLOCK: usize = 1 << 20;
 
 /// How a model is mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,19 +161,21 @@ pub(super) fn in_place(
     };
     let specs: Vec<TensorSpec> = matrices.iter().map(spec).collect();
     let layout = ModelLayout::plan(&specs, u64::MAX, &[]).blame("laying out mended matrices")?;
-    let mut file = Vec::new();
-    for shard in &layout.shards {
-        file.extend_from_slice(&shard.header);
-    }
-    for matrix in matrices {
-        let start = file.len();
-        file.resize(start + matrix.values.len() * DType::F32.size(), 0);
-        from_f32(DType::F32, &matrix.values, &mut file[start..]).blame("writing mended matrices")?;
-    }
     let configuration = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": []});
     let folder = context.checkpoints.child(FOLDER)?;
     folder.put("adapter_config.json", configuration.to_string().into_bytes())?;
-    folder.put("adapter_model.safetensors", file)?;
+    let mut file = folder.writer("adapter_model.safetensors")?;
+    let fail = |error: std::io::Error| JobError::caused(JobErrorKind::Io, "keeping mended matrices", error);
+    for shard in &layout.shards {
+        file.write_all(&shard.header).map_err(fail)?;
+    }
+    let mut bytes = Vec::new();
+    for block in matrices.iter().flat_map(|matrix| matrix.values.chunks(BLOCK)) {
+        bytes.resize(block.len() * DType::F32.size(), 0);
+        from_f32(DType::F32, block, &mut bytes).blame("writing mended matrices")?;
+        file.write_all(&bytes).map_err(fail)?;
+    }
+    file.finish()?;
     let adapter = Adapter::open("mending", &folder).blame("opening mended matrices")?;
     source
         .with_adapter(reference, &adapter)

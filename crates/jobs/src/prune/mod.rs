@@ -171,7 +171,9 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
         return Err(JobError::bad_input(format!("{}{help}", problem.message)));
     }
     let outcome = Outcome::default().fact("layers_before", layers);
-    if !settings.reads_text() && settings.curve.is_none() {
+    // Which layers have the part, only the weights tell.
+    let is_blind = settings.part == ChosenPart::Layer || !settings.layers.is_empty();
+    if is_blind && !settings.reads_text() && settings.curve.is_none() {
         let removed = match settings.layers.as_slice() {
             [] => blindly(settings, context, layers),
             named => sorted(named),
@@ -232,6 +234,7 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
     if let Some(name) = mending.name() {
         outcome = outcome.fact(name, json!(mended.facts));
     }
+    outcome = outcome.fact("parameters_left", mended.decoder.parameters());
     if let Some(curve) = &settings.curve {
         let judging = documents("curve.data", &curve.data, context, &tokenizer)?;
         tell_speeds(&decoder, &mended.decoder.compact(), &judging, &options, context)?;
@@ -460,9 +463,9 @@ fn by_layer(settings: &PruneSettings, metric: &[f64], removed: &[usize]) -> Figu
         y: layers.iter().map(|layer| metric[*layer]).collect(),
     };
     let y_label = match settings.by {
-        ChosenBy::RelativeMagnitude => "share of its output that a layer adds",
+        ChosenBy::RelativeMagnitude => "share of what comes out that it adds",
         ChosenBy::Likelihood => "nats a token without it",
-        _ => "1 − mean cosine of a layer's input and output",
+        _ => "1 − mean cosine of what goes in and comes out",
     };
     let name = settings.by.name();
     Figure::Series {
