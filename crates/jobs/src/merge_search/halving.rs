@@ -24,7 +24,7 @@ pub(super) fn order(documents: usize) -> (Vec<usize>, Vec<Range<usize>>) {
     for stride in strides.iter().copied().chain([1]) {
         let start = order.len();
         let is_read = |at: usize| {
-            STRIDES
+            strides
                 .iter()
                 .any(|done| *done > stride && at.is_multiple_of(*done))
         };

@@ -280,7 +280,9 @@ fn clearly_worse_mixtures_stop_early_and_the_search_finds_the_same() {
         "tolerance: 0\n      least: 0\n      halving: true",
     );
     let plain = PAIR.replace("tolerance: 0", "tolerance: 0\n      least: 0");
-    let folder = folder_with(&steps(&format!("{TRAINED}{plain}{halving}")));
+    // Some hundred documents to search on.
+    let text = steps(&format!("{TRAINED}{plain}{halving}")).replace("facts: 40", "facts: 400");
+    let folder = folder_with(&text);
     let done = done(folder.path());
     let best = |step: &str| {
         let place = artifact(folder.path(), &done, step);
