@@ -26,7 +26,7 @@ pub struct Replaced {
     pub up: Vec<f32>,
     /// `[width, intermediate]`.
     pub down: Vec<f32>,
-    /// λ; none where nothing is gained, and all is zero.
+    /// λ; none where nothing is gained on text held back, and nothing comes out of the network yet.
     pub ridge: Option<f64>,
     /// What is missing on text held back, as a share of what the layer added.
     pub missing: f64,
@@ -67,25 +67,26 @@ pub fn replace(
         let columns = sums.best_columns(units);
         let found = sums.of_columns(&columns).solve();
         let weights = &mut pruned.weights.layers[layer];
+        // Without a solution the units stay and nothing comes out of them, until training changes that.
         let (mut gate, mut up) = (vec![0.0; all * width], vec![0.0; all * width]);
         let mut down = vec![0.0; width * all];
-        if let Some(found) = &found {
-            let (own_gate, own_up) = (host(weights.gate.clone())?, host(weights.up.clone())?);
-            for (at, &unit) in columns.iter().enumerate() {
-                let row = unit * width..(unit + 1) * width;
-                gate[row.clone()].copy_from_slice(&own_gate[row.clone()]);
-                up[row.clone()].copy_from_slice(&own_up[row]);
-                for out in 0..width {
-                    down[out * all + unit] = found.delta[out * columns.len() + at] as f32;
-                }
+        let (own_gate, own_up) = (host(weights.gate.clone())?, host(weights.up.clone())?);
+        for (at, &unit) in columns.iter().enumerate() {
+            let row = unit * width..(unit + 1) * width;
+            gate[row.clone()].copy_from_slice(&own_gate[row.clone()]);
+            up[row.clone()].copy_from_slice(&own_up[row]);
+            for (out, row) in down.chunks_mut(all).enumerate() {
+                row[unit] = found
+                    .as_ref()
+                    .map_or(0.0, |found| found.delta[out * columns.len() + at] as f32);
             }
         }
         weights.gate = in_place_of(&weights.gate, &gate);
         weights.up = in_place_of(&weights.up, &up);
         weights.down = in_place_of(&weights.down, &down);
-        weights.feeds = found.is_some();
+        weights.feeds = true;
         let units = columns.iter().filter_map(|unit| i32::try_from(*unit).ok());
-        weights.units = found.as_ref().map(|_| units.collect());
+        weights.units = Some(units.collect());
         replaced.push(Replaced {
             layer,
             gate,
@@ -159,6 +160,14 @@ mod tests {
             let (before, after) = (pruned.nll(&batch).unwrap(), pruned.compact().nll(&batch).unwrap());
             assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-4));
         }
+        // Of one document nothing can be held back: the units are there to be trained.
+        let few = Text {
+            documents: &calibration[..1],
+            options: &options,
+        };
+        let (_, networks) = replace(&decoder, &[3], 4, few, &mut |_, _| true).unwrap();
+        assert!(networks[0].ridge.is_none() && networks[0].up.iter().any(|value| *value != 0.0));
+        assert!(networks[0].down.iter().all(|value| *value == 0.0));
         assert!(replace(&decoder, &[3], 49, text, &mut |_, _| true).is_err());
         assert!(replace(&decoder, &[3], 0, text, &mut |_, _| true).is_err());
     }

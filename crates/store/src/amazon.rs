@@ -30,6 +30,15 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
              `eval \"$(aws configure export-credentials --format env)\"` first"
         )));
     }
+    if let Some(endpoint) = &settings.endpoint {
+        let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !Url::parse(endpoint).is_ok_and(|url| is_http(&url)) {
+            let reason = format!(
+                "its endpoint {endpoint:?} is no address of a server; write http://HOST:PORT or https://HOST"
+            );
+            return Err(fail(reason));
+        }
+    }
     let anonymous = environment
         .get("AWS_SKIP_SIGNATURE")
         .is_some_and(|value| value == "true");
@@ -51,7 +60,7 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
     // What else the client knows of the environment: container and web identity credentials, checksums, encryption.
     let known = environment
         .iter()
-        .filter(|(name, _)| name.starts_with("AWS_"))
+        .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
         .filter_map(|(name, value)| {
             let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().ok()?;
             Some((key, value))
@@ -126,6 +135,32 @@ fn is_loopback(endpoint: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_address_of_a_server() {
+        let open_at = |endpoint: &str| {
+            let variables = [
+                ("AWS_ENDPOINT_URL", endpoint),
+                ("AWS_ACCESS_KEY_ID", "key"),
+                ("AWS_SECRET_ACCESS_KEY", "secret-secret"),
+                ("AWS_REGION", "us-east-1"),
+            ];
+            let environment = variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+            open("s3://bucket/x", "bucket", "x".to_owned(), &environment)
+        };
+        for wrong in ["127.0.0.1:9000", "localhost", "ftp://host", "http://"] {
+            let error = open_at(wrong)
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default();
+            assert!(error.contains("write http://HOST:PORT"), "{wrong}: {error}");
+        }
+        for right in ["", "http://127.0.0.1:9000", "https://storage.example.org/"] {
+            assert!(open_at(right).is_ok(), "{right}");
+        }
+    }
 
     #[test]
     fn this_machine_is_known_by_its_addresses() {

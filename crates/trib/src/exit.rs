@@ -78,6 +78,11 @@ impl Failure {
         Self::new(u8::try_from(code).unwrap_or(1), message)
     }
 
+    /// May it be gone another time? A store that did not answer, a disk that was full.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.code, 69 | 74 | 75)
+    }
+
     /// Adds what to do about it.
     pub(crate) fn add(&mut self, advice: &str) {
         self.message.push_str(advice);

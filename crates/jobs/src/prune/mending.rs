@@ -67,6 +67,7 @@ impl Mending {
                 decoder: whole.without(part, removed),
                 matrices: Vec::new(),
                 facts: Vec::new(),
+                in_vain: Vec::new(),
             }),
             Self::Heal => {
                 let healed = heal(whole, part, removed, text, &mut |done, all| {
@@ -78,8 +79,20 @@ impl Mending {
                         "layer": of.layer, "matrix": of.name, "ridge": of.ridge, "missing": of.missing,
                     })
                 };
+                let was_healed = |layer: &usize| match part {
+                    // The layer before a stretch stands in for it.
+                    Part::Layer => healed.iter().any(|of| {
+                        of.layer < *layer && (of.layer + 1..*layer).all(|between| removed.contains(&between))
+                    }),
+                    _ => healed.iter().any(|of| of.layer == *layer),
+                };
                 Ok(Mended {
                     decoder,
+                    in_vain: removed
+                        .iter()
+                        .copied()
+                        .filter(|layer| !was_healed(layer))
+                        .collect(),
                     facts: healed.iter().map(fact).collect(),
                     matrices: healed
                         .into_iter()
@@ -93,8 +106,10 @@ impl Mending {
                 });
                 let (decoder, replaced) = replaced.blame("replacing layers")?;
                 let fact = |of: &tributary_prune::Replaced| json!({"layer": of.layer, "units": units, "ridge": of.ridge, "missing": of.missing});
+                let in_vain = replaced.iter().filter(|of| of.ridge.is_none());
                 Ok(Mended {
                     decoder,
+                    in_vain: in_vain.map(|of| of.layer).collect(),
                     facts: replaced.iter().map(fact).collect(),
                     matrices: replaced
                         .into_iter()
@@ -119,6 +134,8 @@ pub(super) struct Mended {
     pub(super) matrices: Vec<Matrix>,
     /// Of each layer that was mended what is to be recorded.
     pub(super) facts: Vec<Value>,
+    /// Layers that could not be.
+    pub(super) in_vain: Vec<usize>,
 }
 
 /// A matrix of the whole model with other values.

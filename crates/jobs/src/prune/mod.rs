@@ -234,6 +234,13 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
     if let Some(name) = mending.name() {
         outcome = outcome.fact(name, json!(mended.facts));
     }
+    if !mended.in_vain.is_empty() {
+        let layers: Vec<String> = mended.in_vain.iter().map(usize::to_string).collect();
+        context.progress.message(&format!(
+            "nothing is gained on text held back in the place of layers {}: they are removed and no more; more calibration text may help",
+            layers.join(", ")
+        ));
+    }
     outcome = outcome.fact("parameters_left", mended.decoder.parameters());
     if let Some(curve) = &settings.curve {
         let judging = documents("curve.data", &curve.data, context, &tokenizer)?;

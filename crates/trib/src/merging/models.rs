@@ -40,12 +40,17 @@ pub(crate) fn open(config: &MergeConfig, made: &[Source]) -> Result<Vec<Source>,
     }
 }
 
-/// The failure of the first of these errors, told at the places of the document where they are about it.
+/// The failure of the first of these errors, told at the places of the document where they are about it: not where a store failed,
+/// which is no mistake in a document.
 pub(crate) fn located(config: &MergeConfig, first: MergeError, others: Vec<MergeError>) -> Failure {
     let mut errors = others;
     errors.insert(0, first);
     let problems = config.locate(&errors);
-    let failure = Failure::from(errors.swap_remove(0));
+    let mut failure = Failure::from(errors.swap_remove(0));
+    if failure.is_passing() {
+        failure.add("; run the same command again to go on where it was");
+        return failure;
+    }
     match problems {
         Some(problems) => failure.says(problems.to_string()),
         None => failure,
