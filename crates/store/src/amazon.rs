@@ -33,10 +33,9 @@ pub(crate) fn open(url: &str, bucket: &str, prefix: String, environment: &Enviro
     if let Some(endpoint) = &settings.endpoint {
         let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
         if !Url::parse(endpoint).is_ok_and(|url| is_http(&url)) {
-            let reason = format!(
-                "its endpoint {endpoint:?} is no address of a server; write http://HOST:PORT or https://HOST"
-            );
-            return Err(fail(reason));
+            // Not what it is instead: people put passwords there.
+            let reason = "AWS_ENDPOINT_URL (or the profile's endpoint_url) is no address of a server; write http://HOST:PORT or https://HOST";
+            return Err(fail(reason.to_owned()));
         }
     }
     let anonymous = environment
