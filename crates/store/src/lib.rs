@@ -29,6 +29,7 @@ mod local_stage;
 mod lock;
 mod manifest;
 mod memory;
+mod part_room;
 mod pauses;
 mod placing;
 mod pointer;

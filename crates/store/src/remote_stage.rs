@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::coverage::Coverage;
 use crate::digest::{Digest, LEAF_BYTES, PieceDigest, PieceHasher, from_leaves, pieces};
 use crate::error::{Result, StoreError};
+use crate::part_room;
 use crate::remote::Remote;
 use crate::remote_upload::{KeptUpload, Part, Upload, complete, is_there};
 use crate::runtime::{block_on, spawn};
@@ -111,7 +112,7 @@ impl RemoteStage {
         }
         let full = self.part_len(index);
         let part = state.open.entry(index).or_insert_with(|| Part {
-            bytes: Vec::with_capacity(to_index(full)),
+            bytes: part_room::take(to_index(full)),
             coverage: Coverage::default(),
         });
         let end = start + piece.len() as u64;
@@ -133,7 +134,7 @@ impl RemoteStage {
             return Ok(None);
         }
         state.closed.insert(index);
-        Ok(state.open.remove(&index).map(|part| Bytes::from(part.bytes)))
+        Ok(state.open.remove(&index).map(|part| part_room::lend(part.bytes)))
     }
 
     /// Hashes and sends one part in the background.
@@ -210,7 +211,7 @@ impl RemoteStage {
             return Ok(None);
         }
         match state.open.remove(&0) {
-            Some(part) if part.coverage.is(size) => Ok(Some(Bytes::from(part.bytes))),
+            Some(part) if part.coverage.is(size) => Ok(Some(part_room::lend(part.bytes))),
             other => {
                 let gap = other.and_then(|part| part.coverage.gap(size)).unwrap_or(0);
                 Err(StoreError::misuse(
@@ -234,7 +235,7 @@ impl RemoteStage {
                     format!("byte {gap} was never written"),
                 ));
             }
-            self.dispatch(index, Bytes::from(part.bytes))?;
+            self.dispatch(index, part_room::lend(part.bytes))?;
         }
         Ok(())
     }
