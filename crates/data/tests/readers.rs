@@ -261,6 +261,61 @@ fn the_same_records_from_memory_a_disk_and_an_object_store() {
 }
 
 #[test]
+fn rows_of_a_table_keep_their_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("rows.parquet");
+    let bytes = table(vec![
+        ("turns", conversations("role", "content")),
+        (
+            "number",
+            Arc::new(Int64Array::from(vec![Some(3), None, Some(-1)])),
+        ),
+        ("letters", Arc::new(StringArray::from(vec!["a", "ü", ""]))),
+    ]);
+    std::fs::write(&place, &bytes).unwrap();
+    let rows = Source::open(place.to_str().unwrap()).unwrap().rows().unwrap();
+    let turn =
+        |role, weight, content| serde_json::json!({"role": role, "weight": weight, "content": content});
+    let (user, assistant) = (turn("user", 0, Some("hi")), turn("assistant", 1, Some("hello")));
+    let expected = [
+        serde_json::json!({"turns": [user, assistant], "number": 3, "letters": "a"}),
+        serde_json::json!({"turns": [], "number": null, "letters": "ü"}),
+        serde_json::json!({"turns": [turn("user", 2, None)], "number": -1, "letters": ""}),
+    ];
+    let rows: Vec<serde_json::Value> = rows.into_iter().map(Into::into).collect();
+    assert_eq!(rows, expected);
+
+    // Damaged anywhere: an error or other rows, never a panic.
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x55;
+        std::fs::write(&place, damaged).unwrap();
+        let _ = Source::open(place.to_str().unwrap()).unwrap().rows();
+    }
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&place, bytes).unwrap();
+        let rows = Source::open(place.to_str().unwrap()).unwrap().rows();
+        rows.unwrap_err().to_string()
+    };
+    let error = refused(&bytes[..bytes.len() / 2]);
+    assert!(error.contains("rows.parquet"), "{error}");
+    // A few bytes that claim to be a million rows.
+    let nulls = RecordBatch::try_from_iter_with_nullable([(
+        "n",
+        Arc::new(Int64Array::new_null((1 << 20) + 1)) as ArrayRef,
+        true,
+    )])
+    .unwrap();
+    let mut small = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut small, nulls.schema(), None).unwrap();
+    writer.write(&nulls).unwrap();
+    writer.close().unwrap();
+    assert!(small.len() < 10_000, "{}", small.len());
+    let error = refused(&small);
+    assert!(error.contains("more than 1048576 rows"), "{error}");
+}
+
+#[test]
 fn random_bytes_are_errors() {
     let mut state = 7u64;
     for round in 0..300 {

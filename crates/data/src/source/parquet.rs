@@ -1,6 +1,6 @@
-//! Parquet tables through arrow, one row group at a time.
+//! Parquet tables: records through arrow, one row group at a time, and whole rows of small tables as JSON values.
 //!
-//! Only the columns wanted are read: for each row group their bytes are fetched whole (one ranged read a column, which is what
+//! Of records only the columns wanted are read: for each row group their bytes are fetched whole (one ranged read a column, which is what
 //! object storage likes), decoded in slices of a few hundred rows, and dropped. The schema comes from parquet alone, so that
 //! string, large string and dictionary-of-string columns all arrive as one type. Damaged files are errors: where the decoder
 //! itself asserts on damaged metadata, its panic is caught and turned into one.
@@ -15,7 +15,9 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::{ChunkReader, FileReader, Length};
+use parquet::file::serialized_reader::SerializedFileReader;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Place, Result};
 use crate::record::{Message, Record};
@@ -24,6 +26,35 @@ use crate::source::columns::{Columns, Form};
 
 /// Rows decoded at a time.
 const ROWS: usize = 256;
+
+/// Most rows, and values of all columns, of a table that is read whole: a few bytes can claim any number.
+const MAX_ROWS: i64 = 1 << 20;
+const MAX_VALUES: i64 = 1 << 26;
+
+/// Every row of a table with all its columns. The file is in memory for as long as it is read.
+pub(super) fn parquet_rows(input: &Input) -> Result<Vec<Map<String, Value>>> {
+    let len = usize::try_from(input.len()).map_err(|_| damaged(input, "larger than memory"))?;
+    let bytes = input.range(0, len)?;
+    guarded(input, || {
+        let table = SerializedFileReader::new(bytes)?;
+        let mut left = (MAX_ROWS, MAX_VALUES);
+        for group in table.metadata().row_groups() {
+            let values: i64 = group.columns().iter().map(|column| column.num_values()).sum();
+            left = (left.0 - group.num_rows(), left.1 - values);
+            if group.num_rows() < 0 || values < 0 || left.0 < 0 || left.1 < 0 {
+                let problem = format!("more than {MAX_ROWS} rows or {MAX_VALUES} values");
+                return Err(ParquetError::General(problem));
+            }
+        }
+        let mut rows = Vec::new();
+        for row in table.get_row_iter(None)? {
+            if let Value::Object(row) = row?.to_json_value() {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    })
+}
 
 pub(super) struct ParquetRecords {
     input: Input,

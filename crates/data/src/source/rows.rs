@@ -1,40 +1,56 @@
-//! Rows as they stand, for whoever knows what the columns mean: JSON lines only.
+//! Rows as they stand, all columns as JSON values, for whoever knows what they mean: JSON lines and parquet tables.
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::source::lines::Lines;
+use crate::source::parquet::parquet_rows;
 use crate::source::{Format, Input, Source};
 
+/// The columns of a row by name.
+type Row = Map<String, Value>;
+
 impl Source {
-    /// The objects of all files of JSON lines, one file after the other.
+    /// The rows of all files, one file after the other: the objects of JSON lines, the rows of parquet tables. In tables, nulls stay nulls,
+    /// lists and structures become arrays and objects, decimals texts, bytes base64.
     ///
     /// # Errors
-    /// If there is no such file, if it is of another format, or a line is no object.
-    pub fn rows(&self) -> Result<Vec<Map<String, Value>>> {
+    /// If there is no such file, if it is of another format or damaged, if a line is no object, or a table has more than a million rows.
+    pub fn rows(&self) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for file in self.files()? {
-            if self.format.or_else(|| Format::from_name(&file)) != Some(Format::Jsonl) {
-                return Err(Error::Format {
-                    path: self.store.describe(&file),
-                    problem: "rows are read from JSON lines (.jsonl); `datasets.Dataset.to_json` writes them"
-                        .to_owned(),
-                });
-            }
-            let mut lines = Lines::new(Input::from_store(&self.store, &file)?);
-            while let Some(line) = lines.next().transpose()? {
-                if line.text.trim().is_empty() {
-                    continue;
-                }
-                match serde_json::from_str(&line.text) {
-                    Ok(Value::Object(row)) => rows.push(row),
-                    Ok(_) => return Err(lines.malformed(line.number, "no JSON object")),
-                    Err(error) => return Err(lines.malformed(line.number, format!("not JSON: {error}"))),
+            let input = Input::from_store(&self.store, &file)?;
+            match self.format.or_else(|| Format::from_name(&file)) {
+                Some(Format::Jsonl) => rows.append(&mut json_rows(input)?),
+                Some(Format::Parquet) => rows.append(&mut parquet_rows(&input)?),
+                Some(Format::Text) | None => {
+                    let problem = "rows are read from JSON lines (.jsonl) and parquet tables (.parquet); \
+                                   `datasets.Dataset.to_json` and `to_parquet` write them";
+                    return Err(Error::Format {
+                        path: input.name().to_owned(),
+                        problem: problem.to_owned(),
+                    });
                 }
             }
         }
         Ok(rows)
     }
+}
+
+fn json_rows(input: Input) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut lines = Lines::new(input);
+    while let Some(line) = lines.next().transpose()? {
+        if line.text.trim().is_empty() {
+            continue;
+        }
+        match serde_json::from_str(&line.text) {
+            Ok(Value::Object(row)) => rows.push(row),
+            Ok(_) => return Err(lines.malformed(line.number, "no JSON object")),
+            Err(error) => return Err(lines.malformed(line.number, format!("not JSON: {error}"))),
+        }
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
