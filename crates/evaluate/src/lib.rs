@@ -27,5 +27,5 @@ pub use measure::{CalibrationWanted, Measured, Wanted, measure};
 pub use rouge::{Measure, Rouge, RougeReader, RougeText, Variant, best_rouge, rouge};
 pub use task::{
     Answer, AnswerOptions, BuiltIn, Exercise, Given, Part, Task, TaskError, TaskScore, is_exponential,
-    summarise_answers,
+    remark_on, summarise_answers,
 };

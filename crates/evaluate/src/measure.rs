@@ -1,20 +1,16 @@
 //! One forward pass over documents, and everything that is asked of it.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use rayon::prelude::*;
 use tributary_data::{Batch, Document, EvaluationBatches, EvaluationOptions, PADDING};
 use tributary_model::{Decoder, Part, Tensor, TokenBatch, kernel};
 
-use crate::calibration::{Calibration, CalibrationSums, log_row};
+use crate::calibration::{Calibration, CalibrationSums, DocumentSums, log_row};
 use crate::error::{EvaluateError, Result};
 use crate::influence::{BlockInfluence, InfluenceSums, MeanSums};
 use crate::likelihood::{DocumentScore, LikelihoodOptions, ScoredDocuments, summarise};
 use crate::prediction::{Prediction, predict};
-
-/// Tokens of the vocabulary whose masses are added by one task; fixed, so that each is added in the order of positions.
-const STRIPE: usize = 2048;
 
 /// What is measured beside the likelihood.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +34,7 @@ pub struct Wanted {
 pub struct CalibrationWanted {
     /// Bins of equal width.
     pub bins: usize,
-    /// Class-wise ECE too, which holds two numbers a token of the vocabulary.
+    /// Class-wise ECE too, which holds two numbers a token of the vocabulary for each of twenty groups of documents.
     pub class_wise: bool,
     /// Full-ECE over bins of factors of two too.
     pub logarithmic: bool,
@@ -104,7 +100,7 @@ struct Sums<'a> {
     tokens: Vec<Vec<f32>>,
     /// Of every document, for each k, how many predictions were correct.
     correct: Vec<Vec<u64>>,
-    calibration: Option<(CalibrationSums, Vec<CalibrationSums>)>,
+    calibration: Option<DocumentSums>,
     influence: Option<InfluenceSums>,
     /// By length, as `influence`.
     stretches: Vec<InfluenceSums>,
@@ -113,12 +109,9 @@ struct Sums<'a> {
 
 impl<'a> Sums<'a> {
     fn new(decoder: &'a Decoder, documents: &'a [Document], wanted: &'a Wanted) -> Self {
-        let classes = decoder.config().vocab_size;
-        let calibration = wanted.calibration.map(|how| {
-            let total = CalibrationSums::new(how.bins, classes, how.class_wise, how.logarithmic);
-            let document = CalibrationSums::new(how.bins, classes, false, how.logarithmic);
-            (total, vec![document; documents.len()])
-        });
+        let calibration = wanted
+            .calibration
+            .map(|how| DocumentSums::new(how, decoder.config().vocab_size, documents.len()));
         Self {
             decoder,
             documents,
@@ -163,11 +156,16 @@ impl<'a> Sums<'a> {
         }
         // Blocks come in the order of the batch, as the scored tokens are.
         let mut failure = None;
-        let mut next = scored.iter();
+        let mut left = scored.as_slice();
         let decoder = self.decoder;
         decoder.each_block_of_logits(hidden, &input.targets, &mut |places, logits| {
             let predictions = self.predict(places, logits, &input.targets);
-            for (prediction, token) in predictions.iter().zip(next.by_ref()) {
+            let here = left.split_off(..places.len()).unwrap_or_default();
+            if let Some(sums) = &mut self.calibration {
+                let documents: Vec<usize> = here.iter().map(|token| token.document as usize).collect();
+                sums.add_masses(&documents, logits, &predictions);
+            }
+            for (prediction, token) in predictions.iter().zip(here) {
                 let (document, token) = (token.document as usize, token.token as usize);
                 if let Err(error) = self.take(document, token, prediction.nll) {
                     failure.get_or_insert(error);
@@ -212,15 +210,15 @@ impl<'a> Sums<'a> {
         Ok(hidden)
     }
 
-    /// Reads a block of logits, `[places, vocabulary]`.
-    fn predict(&mut self, places: &[usize], logits: &mut [f32], targets: &[i64]) -> Vec<Prediction> {
+    /// Reads a block of logits, `[places, vocabulary]`, and leaves in it what [`predict`] does.
+    fn predict(&self, places: &[usize], logits: &mut [f32], targets: &[i64]) -> Vec<Prediction> {
         let classes = logits.len() / places.len().max(1);
         let least = self
             .wanted
             .calibration
             .map_or(1.0, |how| CalibrationSums::least(how.bins));
         let logarithmic = self.wanted.calibration.is_some_and(|how| how.logarithmic);
-        let predictions: Vec<Prediction> = logits
+        logits
             .par_chunks_mut(classes)
             .zip(places)
             .map(|(row, place)| {
@@ -229,19 +227,7 @@ impl<'a> Sums<'a> {
                 prediction.by_factors = logarithmic.then(|| Box::new(log_row(row, prediction.scale, target)));
                 prediction
             })
-            .collect();
-        let masses = self.calibration.as_mut().and_then(|(total, _)| total.mass_mut());
-        if let Some(masses) = masses {
-            let scales: Vec<f64> = predictions.iter().map(|prediction| prediction.scale).collect();
-            masses
-                .par_chunks_mut(STRIPE)
-                .enumerate()
-                .for_each(|(stripe, masses)| {
-                    let at = stripe * STRIPE..stripe * STRIPE + masses.len();
-                    add_columns(masses, logits, classes, &at, &scales);
-                });
-        }
-        predictions
+            .collect()
     }
 
     fn take(&mut self, document: usize, token: usize, nll: f32) -> Result<()> {
@@ -257,9 +243,8 @@ impl<'a> Sums<'a> {
         for (correct, k) in self.correct[document].iter_mut().zip(&self.wanted.top) {
             *correct += u64::from(prediction.rank < *k);
         }
-        if let Some((total, documents)) = &mut self.calibration {
-            total.add(prediction);
-            documents[document].add(prediction);
+        if let Some(sums) = &mut self.calibration {
+            sums.add(document, prediction);
         }
     }
 
@@ -282,20 +267,13 @@ impl<'a> Sums<'a> {
         let total = summarise(&scores).ok_or(EvaluateError::NothingToScore {
             documents: self.documents.len(),
         })?;
-        let calibration = self.calibration.map(|(total, documents)| {
-            let scored = documents
-                .into_iter()
-                .zip(&scores)
-                .filter(|(_, score)| score.tokens > 0);
-            Calibration::of(&total, &scored.map(|(sums, _)| sums).collect::<Vec<_>>())
-        });
         Ok(Measured {
             scored: ScoredDocuments {
                 total,
                 documents: scores,
                 tokens: self.tokens,
             },
-            calibration,
+            calibration: self.calibration.map(DocumentSums::finish),
             block_influence: self.influence.map(InfluenceSums::finish),
             stretches: self
                 .stretches
@@ -304,14 +282,5 @@ impl<'a> Sums<'a> {
                 .collect(),
             relative_magnitude: self.magnitude.map(MeanSums::finish).unwrap_or_default(),
         })
-    }
-}
-
-/// Adds each row's columns `at`, times the row's scale, to `masses`.
-fn add_columns(masses: &mut [f64], rows: &[f32], width: usize, at: &Range<usize>, scales: &[f64]) {
-    for (row, scale) in rows.chunks_exact(width).zip(scales) {
-        for (mass, value) in masses.iter_mut().zip(&row[at.clone()]) {
-            *mass += f64::from(*value) * scale;
-        }
     }
 }

@@ -96,6 +96,10 @@ pub(crate) fn check(field: &str, sets: &[DataSet], plan: &PlanContext<'_>) -> Ve
                     .help("hold out some, for instance 50 of 1000"),
             );
         }
+        if set.limit == Some(0) {
+            let problem = Problem::new(format!("{field}.{index}.limit"), "no record is taken");
+            problems.push(problem.help("leave it out to take all"));
+        }
         let Some(input) = plan.input(&format!("{field}.{index}.source")) else {
             continue;
         };

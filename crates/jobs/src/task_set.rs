@@ -26,9 +26,9 @@ pub struct TaskSet {
     /// Or one that the program knows.
     #[serde(default)]
     pub built_in: Option<BuiltInTask>,
-    /// The rows it asks about, JSON lines.
+    /// The rows it asks about, JSON lines or a parquet table.
     pub rows: InputRef,
-    /// The rows that its examples are taken from, JSON lines: those of its `fewshot_split`.
+    /// The rows that its examples are taken from, likewise: those of its `fewshot_split`.
     #[serde(default)]
     pub examples: Option<InputRef>,
     /// Put the prompt to the model as what a user says, in its chat template; for tasks that are answered in writing.
@@ -102,6 +102,10 @@ pub(crate) fn check(
     let mut problems = Vec::new();
     for (index, set) in tasks.iter().enumerate() {
         let place = |part: &str| format!("{field}.{index}.{part}");
+        if set.limit == Some(0) {
+            problems.push(Problem::new(place("limit"), "no row is taken").help("leave it out to take all"));
+            continue;
+        }
         let task = match (&set.task, set.built_in) {
             (Some(_), None) => plan.input(&place("task")).map(read),
             (None, Some(built_in)) => Some(built_in.task()),
@@ -125,7 +129,7 @@ pub(crate) fn check(
                 place("examples"),
                 format!("{} shows examples from other rows", task.name),
             );
-            problems.push(problem.help("name the rows of its other split, JSON lines"));
+            problems.push(problem.help("name the rows of its other split, JSON lines or parquet"));
             continue;
         }
         // Given, but not there yet.
@@ -211,7 +215,9 @@ fn exercise(
 ) -> Result<Exercise, JobError> {
     let read = |input: &ResolvedInput, what: &str| {
         let source = Source::new(input.root.clone(), input.path.clone());
-        let source = match input.is_file {
+        // Whatever its ending says, a file that is no table holds JSON lines.
+        let is_table = input.file_name().and_then(Format::from_name) == Some(Format::Parquet);
+        let source = match input.is_file && !is_table {
             true => source.with_format(Format::Jsonl),
             false => source,
         };

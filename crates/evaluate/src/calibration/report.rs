@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sums::CalibrationSums;
-
 /// One bin of probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
@@ -32,18 +30,30 @@ pub struct Calibration {
     pub ece: f64,
     /// Its standard error, leaving out one document after the other; none for a single document.
     pub ece_stderr: Option<f64>,
+    /// Its 95 % interval, documents being drawn again; none for a single document.
+    #[serde(default)]
+    pub ece_interval: Option<[f64; 2]>,
     /// Class-wise ECE, in [0, 2/K], if asked for.
     pub class_wise_ece: Option<f64>,
+    /// Its standard error, leaving out one of twenty groups of documents after the other; none for a single document.
+    #[serde(default)]
+    pub class_wise_ece_stderr: Option<f64>,
     /// Full-ECE, in [0, 2].
     pub full_ece: f64,
     /// Its standard error, leaving out one document after the other; none for a single document.
     pub full_ece_stderr: Option<f64>,
+    /// Its 95 % interval, as above.
+    #[serde(default)]
+    pub full_ece_interval: Option<[f64; 2]>,
     /// Full-ECE over bins of factors of two from 2⁻²⁰ on, in [0, 2], if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_ece_log: Option<f64>,
     /// Its standard error, as above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_ece_log_stderr: Option<f64>,
+    /// Its 95 % interval, as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_ece_log_interval: Option<[f64; 2]>,
     /// The reliability table of the most probable tokens.
     pub top: Vec<Bin>,
     /// The reliability table of all tokens.
@@ -54,7 +64,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Of all positions of several parts of a text: what measuring it in one go gives, but for standard errors, which take the documents,
+    /// Of all positions of several parts of a text: what measuring it in one go gives, but for errors and intervals, which take the documents,
     /// and class-wise ECE, which takes every token's sums. None without a part, or if parts differ in bins or vocabulary.
     pub fn merged(parts: &[Calibration]) -> Option<Calibration> {
         let (first, rest) = parts.split_first()?;
@@ -67,8 +77,12 @@ impl Calibration {
         }
         let mut all = Calibration {
             ece_stderr: None,
+            ece_interval: None,
+            class_wise_ece_stderr: None,
             full_ece_stderr: None,
+            full_ece_interval: None,
             full_ece_log_stderr: None,
+            full_ece_log_interval: None,
             class_wise_ece: first.class_wise_ece.filter(|_| rest.is_empty()),
             ..first.clone()
         };
@@ -95,31 +109,13 @@ impl Calibration {
         all.full_ece_log = first.full_ece_log.map(|_| error(&all.logarithmic));
         Some(all)
     }
-
-    /// Of documents, each with its own sums, and `total`, which is of all of them.
-    pub(crate) fn of(total: &CalibrationSums, documents: &[CalibrationSums]) -> Calibration {
-        let mut calibration = total.calibration();
-        if documents.len() > 1 {
-            let [ece, full_ece, full_ece_log] = jackknife(total, documents);
-            calibration.ece_stderr = Some(ece);
-            calibration.full_ece_stderr = Some(full_ece);
-            calibration.full_ece_log_stderr = calibration.full_ece_log.map(|_| full_ece_log);
-        }
-        calibration
-    }
 }
 
-/// Standard errors of ECE and both Full-ECEs: each document is left out once (Efron & Stein 1981),
-/// `√((n−1)/n · Σ(θ₋ᵢ − θ̄)²)`, documents being the sampled units since their tokens hang together.
-fn jackknife(total: &CalibrationSums, documents: &[CalibrationSums]) -> [f64; 3] {
-    let without: Vec<[f64; 3]> = documents
-        .iter()
-        .map(|document| total.errors_without(document))
-        .collect();
+/// The standard error of what gives these values when each sampled unit is left out once (Efron & Stein 1981),
+/// `√((n−1)/n · Σ(θ₋ᵢ − θ̄)²)`; the units are documents or groups of them, since the tokens of a document hang together. None for one.
+pub(super) fn jackknife(without: &[f64]) -> Option<f64> {
     let count = without.len() as f64;
-    [0, 1, 2].map(|at| {
-        let mean = without.iter().map(|errors| errors[at]).sum::<f64>() / count;
-        let squares: f64 = without.iter().map(|errors| (errors[at] - mean).powi(2)).sum();
-        ((count - 1.0) / count * squares).sqrt()
-    })
+    let mean = without.iter().sum::<f64>() / count;
+    let squares: f64 = without.iter().map(|value| (value - mean).powi(2)).sum();
+    (without.len() > 1).then(|| ((count - 1.0) / count * squares).sqrt())
 }

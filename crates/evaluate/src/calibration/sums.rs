@@ -1,6 +1,5 @@
-//! Streaming sums of calibration: O(bins) memory, and O(vocabulary + positions) at most for class-wise ECE.
+//! Streaming sums of calibration: O(bins) memory.
 
-use super::class_wise::ClassSums;
 use super::logarithmic::{LOG_BINS, edges};
 use super::report::{Bin, Calibration};
 use crate::prediction::Prediction;
@@ -35,14 +34,23 @@ impl BinSums {
         self.mass[bin] += p;
     }
 
+    fn merge(&mut self, other: &BinSums) {
+        for bin in 0..self.count.len() {
+            self.count[bin] += other.count[bin];
+            self.mass[bin] += other.mass[bin];
+            self.hits[bin] += other.hits[bin];
+        }
+    }
+
+    /// `Hₘ − Sₘ` by bin.
+    fn gaps(&self) -> impl Iterator<Item = f64> {
+        let gap = |(hits, mass): (&u64, &f64)| *hits as f64 - mass;
+        self.hits.iter().zip(&self.mass).map(gap)
+    }
+
     /// `Σₘ |Hₘ − Sₘ| / N`.
     fn error(&self, positions: u64) -> f64 {
-        let gaps = self
-            .hits
-            .iter()
-            .zip(&self.mass)
-            .map(|(hits, mass)| (*hits as f64 - mass).abs());
-        gaps.sum::<f64>() / positions.max(1) as f64
+        self.gaps().map(f64::abs).sum::<f64>() / positions.max(1) as f64
     }
 
     /// Bins of equal width.
@@ -73,14 +81,13 @@ pub(crate) struct CalibrationSums {
     top: BinSums,
     /// Of all tokens. The first bin's mass and count follow from the others: see [`Self::full`].
     full: BinSums,
-    class_wise: Option<ClassSums>,
     /// Of all tokens, by factors of two.
     logarithmic: Option<BinSums>,
 }
 
 impl CalibrationSums {
     /// Nothing counted yet, for `bins` bins (1 to 65,535) and a vocabulary of `classes`.
-    pub(crate) fn new(bins: usize, classes: usize, class_wise: bool, logarithmic: bool) -> CalibrationSums {
+    pub(crate) fn new(bins: usize, classes: usize, logarithmic: bool) -> CalibrationSums {
         let bins = bins.clamp(1, usize::from(u16::MAX));
         CalibrationSums {
             bins,
@@ -88,7 +95,6 @@ impl CalibrationSums {
             positions: 0,
             top: BinSums::new(bins),
             full: BinSums::new(bins),
-            class_wise: class_wise.then(|| ClassSums::new(classes)),
             logarithmic: logarithmic.then(|| BinSums::new(LOG_BINS)),
         }
     }
@@ -98,7 +104,12 @@ impl CalibrationSums {
         1.0 / bins.max(1) as f64
     }
 
-    /// Counts a position, but for what [`Self::mass_mut`] is for.
+    /// Positions counted.
+    pub(super) fn positions(&self) -> u64 {
+        self.positions
+    }
+
+    /// Counts a position.
     pub(crate) fn add(&mut self, prediction: &Prediction) {
         self.positions += 1;
         let top = bin_of(prediction.p_max, self.bins);
@@ -111,9 +122,6 @@ impl CalibrationSums {
             }
         }
         self.full.hits[bin_of(prediction.p_target, self.bins)] += 1;
-        if let Some(sums) = &mut self.class_wise {
-            sums.add(prediction, self.bins);
-        }
         if let (Some(sums), Some(row)) = (&mut self.logarithmic, &prediction.by_factors) {
             for bin in 0..LOG_BINS {
                 sums.count[bin] += u64::from(row.count[bin]);
@@ -123,9 +131,14 @@ impl CalibrationSums {
         }
     }
 
-    /// The mass of every token of the vocabulary, where class-wise ECE is asked for: each position adds its probabilities.
-    pub(crate) fn mass_mut(&mut self) -> Option<&mut [f64]> {
-        self.class_wise.as_mut().map(ClassSums::mass_mut)
+    /// Adds what was counted for other positions, with the same bins.
+    pub(super) fn merge(&mut self, other: &CalibrationSums) {
+        self.positions += other.positions;
+        self.top.merge(&other.top);
+        self.full.merge(&other.full);
+        if let (Some(sums), Some(others)) = (&mut self.logarithmic, &other.logarithmic) {
+            sums.merge(others);
+        }
     }
 
     /// The sums over all tokens, the first bin having what the others leave: masses sum to N, counts to N·K.
@@ -145,11 +158,15 @@ impl CalibrationSums {
             classes: self.classes,
             ece: self.top.error(self.positions),
             ece_stderr: None,
-            class_wise_ece: self.class_wise.as_ref().map(|sums| sums.error(self.positions)),
+            ece_interval: None,
+            class_wise_ece: None,
+            class_wise_ece_stderr: None,
             full_ece: full.error(self.positions),
             full_ece_stderr: None,
+            full_ece_interval: None,
             full_ece_log: self.logarithmic.as_ref().map(|sums| sums.error(self.positions)),
             full_ece_log_stderr: None,
+            full_ece_log_interval: None,
             top: self.top.rows(),
             full: full.rows(),
             logarithmic: self
@@ -159,26 +176,66 @@ impl CalibrationSums {
                 .unwrap_or_default(),
         }
     }
+}
 
-    /// ECE, Full-ECE and that by factors of two of everything but these positions, which are among those counted here.
-    pub(super) fn errors_without(&self, others: &CalibrationSums) -> [f64; 3] {
-        let positions = self.positions - others.positions;
-        let error = |all: &BinSums, less: &BinSums| {
-            let gap = |bin: usize| (all.hits[bin] - less.hits[bin]) as f64 - (all.mass[bin] - less.mass[bin]);
-            (0..all.hits.len()).map(|bin| gap(bin).abs()).sum::<f64>() / positions.max(1) as f64
-        };
-        let logarithmic = self.logarithmic.as_ref().zip(others.logarithmic.as_ref());
-        [
-            error(&self.top, &others.top),
-            error(&self.full(), &others.full()),
-            logarithmic.map_or(0.0, |(all, less)| error(all, less)),
-        ]
+/// By how much tokens came more often than was predicted, by bin, of any documents: what ECE, Full-ECE and that by factors of two are
+/// the absolute sums of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Gaps {
+    positions: u64,
+    tables: [Vec<f64>; 3],
+}
+
+impl Gaps {
+    /// What documents of the same bins have; of those by factors of two none if they were not asked for.
+    pub(super) fn of(sums: &CalibrationSums) -> Gaps {
+        let logarithmic = sums.logarithmic.as_ref();
+        Gaps {
+            positions: sums.positions,
+            tables: [
+                sums.top.gaps().collect(),
+                sums.full().gaps().collect(),
+                logarithmic.map(|sums| sums.gaps().collect()).unwrap_or_default(),
+            ],
+        }
+    }
+
+    /// Adds those of other documents.
+    pub(super) fn add(&mut self, other: &Gaps) {
+        self.positions += other.positions;
+        for (gap, other) in self.with(other) {
+            *gap += other;
+        }
+    }
+
+    /// Takes documents out again.
+    pub(super) fn subtract(&mut self, other: &Gaps) {
+        self.positions -= other.positions;
+        for (gap, other) in self.with(other) {
+            *gap -= other;
+        }
+    }
+
+    fn with<'a>(&'a mut self, other: &'a Gaps) -> impl Iterator<Item = (&'a mut f64, &'a f64)> {
+        self.tables
+            .iter_mut()
+            .flatten()
+            .zip(other.tables.iter().flatten())
+    }
+
+    /// ECE, Full-ECE and that by factors of two.
+    pub(super) fn errors(&self) -> [f64; 3] {
+        let error =
+            |table: &Vec<f64>| table.iter().map(|gap| gap.abs()).sum::<f64>() / self.positions.max(1) as f64;
+        self.tables.each_ref().map(error)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calibration::DocumentSums;
+    use crate::measure::CalibrationWanted;
     use crate::prediction::predict;
 
     /// Golden values of ECE, class-wise ECE and Full-ECE, computed by the definitions.
@@ -195,11 +252,11 @@ mod tests {
             (10, 0.4375, 0.375, 0.975),
             (1, 0.1625, 0.141_666_666_7, 0.0),
         ] {
-            let mut sums = CalibrationSums::new(bins, 3, true, false);
-            for (row, target) in &rows {
-                count(&mut sums, row, *target, bins);
+            let mut sums = DocumentSums::new(wanted(bins), 3, 4);
+            for (document, (row, target)) in rows.iter().enumerate() {
+                count(&mut sums, document, row, *target, bins);
             }
-            let found = sums.calibration();
+            let found = sums.finish();
             assert!((found.ece - ece).abs() < 1e-7, "{bins} bins: ECE {}", found.ece);
             assert!(
                 (found.full_ece - full).abs() < 1e-7,
@@ -217,7 +274,15 @@ mod tests {
         }
     }
 
-    fn count(sums: &mut CalibrationSums, row: &[f64], target: usize, bins: usize) {
+    fn wanted(bins: usize) -> CalibrationWanted {
+        CalibrationWanted {
+            bins,
+            class_wise: true,
+            logarithmic: false,
+        }
+    }
+
+    fn count(sums: &mut DocumentSums, document: usize, row: &[f64], target: usize, bins: usize) {
         // Off the edges of the bins by what f32 cannot hold, as real logits are.
         let mut logits: Vec<f32> = row.iter().map(|p| (p + 1e-9).ln() as f32).collect();
         let mut prediction = predict(&mut logits, target, 0.0);
@@ -230,16 +295,15 @@ mod tests {
         prediction
             .probable
             .retain(|(_, p)| *p >= CalibrationSums::least(bins));
-        for (mass, p) in sums.mass_mut().unwrap().iter_mut().zip(row) {
-            *mass += p;
-        }
-        sums.add(&prediction);
+        let exact: Vec<f32> = row.iter().map(|p| (*p / prediction.scale) as f32).collect();
+        sums.add_masses(&[document], &exact, std::slice::from_ref(&prediction));
+        sums.add(document, &prediction);
     }
 
     #[test]
     fn a_uniform_prediction_has_no_full_error_and_one_that_is_always_wrong_has_two() {
         for (logits, target, expected) in [([0.0f32; 5], 3, 0.0), ([0.0, 90.0, 0.0, 0.0, 0.0], 3, 2.0)] {
-            let mut sums = CalibrationSums::new(10, 5, false, false);
+            let mut sums = CalibrationSums::new(10, 5, false);
             for _ in 0..7 {
                 sums.add(&predict(&mut logits.clone(), target, CalibrationSums::least(10)));
             }
@@ -251,17 +315,15 @@ mod tests {
     fn names_of_tokens_do_not_matter() {
         let logits: Vec<f32> = (0..40).map(|at| ((at * 31) % 37) as f32 / 6.0).collect();
         let errors = |turn: usize| {
-            let mut sums = CalibrationSums::new(15, 40, true, false);
+            let mut sums = DocumentSums::new(wanted(15), 40, 40);
             for target in 0..40 {
                 let mut row: Vec<f32> = (0..40).map(|at| logits[(at + target) % 40]).collect();
                 row.rotate_left(turn);
                 let prediction = predict(&mut row, (target + 40 - turn) % 40, CalibrationSums::least(15));
-                for (mass, value) in sums.mass_mut().unwrap().iter_mut().zip(&row) {
-                    *mass += f64::from(*value) * prediction.scale;
-                }
-                sums.add(&prediction);
+                sums.add_masses(&[target], &row, std::slice::from_ref(&prediction));
+                sums.add(target, &prediction);
             }
-            let found = sums.calibration();
+            let found = sums.finish();
             [found.ece, found.full_ece, found.class_wise_ece.unwrap()]
         };
         for (a, b) in errors(0).iter().zip(errors(13)) {

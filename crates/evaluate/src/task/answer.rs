@@ -39,6 +39,9 @@ pub enum Given {
         log_likelihoods: Vec<f64>,
         /// Letters (Unicode scalar values) of each choice.
         letters: Vec<usize>,
+        /// Was the beginning of the question left out because it is longer than the window?
+        #[serde(default)]
+        cut: bool,
     },
     /// Of a task that is answered in writing.
     Written {
@@ -74,6 +77,23 @@ pub struct TaskScore {
     pub rows: u64,
     /// Is less better?
     pub lower_is_better: bool,
+}
+
+/// What a reader of the scores should know: how many questions or answers were cut. None if none were.
+pub fn remark_on(answers: &[Answer]) -> Option<String> {
+    let count = |is_cut: fn(&Given) -> bool| answers.iter().filter(|answer| is_cut(&answer.given)).count();
+    let of = answers.len();
+    let questions = count(|given| matches!(given, Given::Choice { cut: true, .. }));
+    let written = count(|given| matches!(given, Given::Written { cut: true, .. }));
+    match (questions, written) {
+        (0, 0) => None,
+        (0, written) => Some(format!(
+            "{written} of {of} answers were ended by the limit of tokens"
+        )),
+        (questions, _) => Some(format!(
+            "{questions} of {of} questions are longer than the window: their beginning was left out"
+        )),
+    }
 }
 
 /// The scores over all rows: ratio estimates with linearised errors over rows, which for shares is the harness's

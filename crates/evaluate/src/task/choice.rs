@@ -43,7 +43,8 @@ pub(super) fn choose(
     let trees = questions
         .iter()
         .map(|question| tree(tokenizer, question, options.context))
-        .collect::<Result<Vec<Tree>>>()?;
+        .collect::<Result<Vec<(Tree, bool)>>>()?;
+    let (trees, cut): (Vec<Tree>, Vec<bool>) = trees.into_iter().unzip();
     let all: usize = trees.iter().map(Tree::tokens).sum();
     let (mut scores, mut done) = (Vec::with_capacity(trees.len()), 0);
     let mut rest = trees.as_slice();
@@ -63,7 +64,7 @@ pub(super) fn choose(
         }
     }
     let mut scores = scores.into_iter();
-    let record = |question: &Question| {
+    let record = |(question, cut): (&Question, bool)| {
         let sums = scores.next().unwrap_or_default();
         if sums.iter().any(|sum| !sum.is_finite()) {
             let (document, token) = (format!("of row {}", question.row + 1), 0);
@@ -94,10 +95,11 @@ pub(super) fn choose(
                 gold: question.gold,
                 log_likelihoods,
                 letters,
+                cut,
             },
         })
     };
-    questions.iter().map(record).collect()
+    questions.iter().zip(cut).map(record).collect()
 }
 
 /// Number of the largest, the first of equals.
@@ -111,15 +113,21 @@ fn largest(values: &[f64]) -> Option<usize> {
     largest
 }
 
-/// The texts of a question, context and choice, with what they share up to the first choice's token apart.
-fn tree(tokenizer: &Tokenizer, question: &Question, context: usize) -> Result<Tree> {
-    let texts = question
-        .choices
-        .iter()
-        .map(|choice| text(tokenizer, question, choice, context))
-        .collect::<Result<Vec<_>>>()?;
+/// The texts of a question, context and choice, with what they share up to the first choice's token apart; and whether any of them was
+/// longer than the window.
+fn tree(tokenizer: &Tokenizer, question: &Question, context: usize) -> Result<(Tree, bool)> {
+    let mut is_cut = false;
+    let mut texts = Vec::new();
+    for choice in &question.choices {
+        let (mut tokens, first) = text(tokenizer, question, choice)?;
+        // The last ones stay.
+        let over = tokens.len().saturating_sub(context);
+        tokens.drain(..over);
+        texts.push((tokens, first.saturating_sub(over)));
+        is_cut |= over > 0;
+    }
     let Some((first, others)) = texts.split_first() else {
-        return Ok(Tree::default());
+        return Ok((Tree::default(), is_cut));
     };
     let common =
         |(tokens, _): &(Vec<u32>, usize)| tokens.iter().zip(&first.0).take_while(|(a, b)| a == b).count();
@@ -137,10 +145,11 @@ fn tree(tokenizer: &Tokenizer, question: &Question, context: usize) -> Result<Tr
             tokens: tokens[trunk..].to_vec(),
         }
     };
-    Ok(Tree {
+    let tree = Tree {
         trunk: first.0[..trunk].to_vec(),
         branches: texts.iter().map(branch).collect(),
-    })
+    };
+    Ok((tree, is_cut))
 }
 
 /// Refuses a choice that has no token or no letter: no likelihood can tell it from the others.
@@ -154,17 +163,12 @@ fn check(question: &Question, choice: &str, tokens: usize) -> Result<()> {
     }
 }
 
-/// Context and choice as tokens, and where the choice's begin; at most `context` tokens, the last ones.
-fn text(
-    tokenizer: &Tokenizer,
-    question: &Question,
-    choice: &str,
-    context: usize,
-) -> Result<(Vec<u32>, usize)> {
+/// Context and choice as tokens, and where the choice's begin.
+fn text(tokenizer: &Tokenizer, question: &Question, choice: &str) -> Result<(Vec<u32>, usize)> {
     let before = question.context.trim_end();
     let blanks = &question.context[before.len()..];
     let continuation = format!("{blanks}{}{choice}", question.delimiter);
-    let (mut tokens, mut first) = match before.is_empty() {
+    let (tokens, first) = match before.is_empty() {
         // Something must stand before the first token.
         true => {
             let start = tokenizer.bos().or(tokenizer.eos()).unwrap_or(0);
@@ -179,9 +183,6 @@ fn text(
         }
     };
     check(question, choice, tokens.len() - first)?;
-    let over = tokens.len().saturating_sub(context);
-    tokens.drain(..over);
-    first = first.saturating_sub(over);
     Ok((tokens, first))
 }
 

@@ -18,7 +18,7 @@ mod reading;
 mod template;
 mod writing;
 
-pub use answer::{Answer, Given, Part, TaskScore, is_exponential, summarise_answers};
+pub use answer::{Answer, Given, Part, TaskScore, is_exponential, remark_on, summarise_answers};
 pub use built_in::BuiltIn;
 pub use exercise::{AnswerOptions, Exercise};
 pub use question::{Task, TaskError};

@@ -48,12 +48,10 @@ pub struct ComparedRow {
 /// the message says every reason.
 pub fn compare_evaluations(first: &Artifact, second: &Artifact) -> Result<Comparison, JobError> {
     let [a, b] = [asked(first)?, asked(second)?];
-    let differing: Vec<String> = a
-        .iter()
-        .zip(&b)
-        .filter(|((_, one), (_, other))| one != other)
-        .map(|((name, one), (_, other))| format!("{name}: {} and {}", short(one), short(other)))
-        .collect();
+    let mut differing = Vec::new();
+    for ((name, one), (_, other)) in a.iter().zip(&b) {
+        differences(name, one, other, &mut differing);
+    }
     if !differing.is_empty() {
         let message = format!(
             "these evaluations cannot be compared, they differ in more than the models:\n  {}",
@@ -162,6 +160,35 @@ fn asked(artifact: &Artifact) -> Result<Vec<(&'static str, Value)>, JobError> {
         ("device", fact("device")),
         ("precision", fact("precision")),
     ])
+}
+
+/// Says where two values differ, down to what is no list and no map.
+fn differences(at: &str, one: &Value, other: &Value, said: &mut Vec<String>) {
+    match (one, other) {
+        _ if one == other => {}
+        (Value::Array(ones), Value::Array(others)) if ones.len() == others.len() => {
+            for (index, (one, other)) in ones.iter().zip(others).enumerate() {
+                differences(&format!("{at}.{index}"), one, other, said);
+            }
+        }
+        (Value::Array(ones), Value::Array(others)) => {
+            said.push(format!("{at}: {} and {} of them", ones.len(), others.len()));
+        }
+        (Value::Object(ones), Value::Object(others)) => {
+            let keys: BTreeSet<&String> = ones.keys().chain(others.keys()).collect();
+            for key in keys {
+                let (one, other) = (ones.get(key), others.get(key));
+                let place = format!("{at}.{key}");
+                differences(
+                    &place,
+                    one.unwrap_or(&Value::Null),
+                    other.unwrap_or(&Value::Null),
+                    said,
+                );
+            }
+        }
+        _ => said.push(format!("{at}: {} and {}", short(one), short(other))),
+    }
 }
 
 /// A value, cut where it gets long.

@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use tributary_data::Tokenizer;
-use tributary_evaluate::{accuracy, summarise_answers};
+use tributary_evaluate::{accuracy, remark_on, summarise_answers};
 use tributary_model::{Device, load_config};
 use tributary_pipeline::{
-    Estimate, Figure, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Outcome,
+    Estimate, Figure, InputDeclaration, InputRef, JobContext, JobError, MODEL_KIND, Note, Outcome,
     OutputDeclaration, PlanContext, Problem, TypedJob,
 };
 use tributary_train::STATE_KIND;
@@ -47,7 +47,7 @@ pub struct Evaluate;
 impl TypedJob for Evaluate {
     type Settings = EvaluateSettings;
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str = "Measures models on texts and tasks: likelihood, accuracy, calibration, answers; with standard errors.";
     const EXAMPLE: &'static str = "- id: scores
@@ -103,6 +103,9 @@ impl TypedJob for Evaluate {
         }
         if !(1..=1000).contains(&settings.bins) {
             problems.push(Problem::new("bins", "must be 1 to 1000").help("15 is usual"));
+        }
+        if settings.batch_tokens == 0 {
+            problems.push(Problem::new("batch_tokens", "must be at least 1").help("4096 is usual"));
         }
         if settings.context.is_some_and(|context| context < 2) {
             let problem = Problem::new(
@@ -191,6 +194,14 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
         {
             outcome = outcome.figure(figure);
         }
+    }
+    let remark = |found: &Answers| {
+        let remark = remark_on(&found.answers)?;
+        Some(Note::info(format!("{} on {}: {remark}", found.model, found.task)))
+    };
+    let notes: Vec<Note> = answered.iter().filter_map(remark).collect();
+    if !notes.is_empty() {
+        outcome = outcome.figure(Figure::Notes { notes });
     }
     let tokens: u64 = cells.iter().map(|cell| cell.total.tokens).sum();
     Ok(outcome

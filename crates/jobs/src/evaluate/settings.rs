@@ -93,7 +93,9 @@ impl Metric {
             Self::Accuracy => accuracy(&cell.documents, 0),
             Self::Top5Accuracy => accuracy(&cell.documents, 1),
             Self::Ece => calibration.map(|found| (found.ece, found.ece_stderr)),
-            Self::ClassWiseEce => Some((calibration?.class_wise_ece?, None)),
+            Self::ClassWiseEce => {
+                calibration.and_then(|found| Some((found.class_wise_ece?, found.class_wise_ece_stderr)))
+            }
             Self::FullEce => calibration.map(|found| (found.full_ece, found.full_ece_stderr)),
             Self::FullEceLog => {
                 calibration.and_then(|found| Some((found.full_ece_log?, found.full_ece_log_stderr)))

@@ -182,7 +182,11 @@ fn evaluations_are_compared_only_if_they_asked_the_same() {
 
     let other = again("limit: 5", "limit: 4");
     assert_eq!(other.status.code(), Some(65), "{}", stdout(&other));
-    assert!(stderr(&other).contains("tasks: "), "{}", stderr(&other));
+    assert!(
+        stderr(&other).contains("tasks.0.limit: 5 and 4"),
+        "{}",
+        stderr(&other)
+    );
     let trained = first.parent().unwrap().parent().unwrap().join("train.lm");
     let trained = std::fs::read_dir(trained)
         .unwrap()

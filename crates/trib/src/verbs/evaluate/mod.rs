@@ -41,13 +41,13 @@ const TOP: [usize; 2] = [1, 5];
 pub(crate) struct Options {
     /// A model directory or artifact: a path, file:// or s3://
     model: String,
-    /// Text, JSONL or parquet; may be given more than once. With --task: its rows, as JSONL
+    /// Text, JSONL or parquet; may be given more than once. With --task: its rows, JSONL or parquet
     #[arg(long, required_unless_present = "task")]
     data: Vec<String>,
     /// A task in lm-evaluation-harness's YAML, or built in: gsm8k, gsm8k_zero_shot, ifeval
     #[arg(long, conflicts_with_all = ["metrics", "bins", "per_token", "end_of_text"])]
     task: Option<String>,
-    /// The rows that a task takes its examples from, as JSONL: those of its fewshot_split
+    /// The rows that a task takes its examples from, JSONL or parquet: those of its fewshot_split
     #[arg(long, requires = "task")]
     examples: Option<String>,
     /// Put a task's prompts to the model as what a user says, in its chat template
@@ -227,23 +227,27 @@ fn details(measured: &Measured) -> Vec<String> {
         }
     }
     if let Some(found) = &measured.calibration {
+        let with_interval = |value: f64, stderr: Option<f64>, interval: Option<[f64; 2]>| {
+            let interval = interval.map(|[low, high]| format!(" ({low:.4} to {high:.4})"));
+            with_error(value, stderr) + &interval.unwrap_or_default()
+        };
+        let class_wise = match (found.class_wise_ece, found.class_wise_ece_stderr) {
+            (Some(value), Some(stderr)) => format!(", class-wise ECE {value:.3e} ± {stderr:.1e}"),
+            (Some(value), None) => format!(", class-wise ECE {value:.3e}"),
+            (None, _) => String::new(),
+        };
         lines.push(format!(
-            "{} bins: ECE {}, class-wise ECE {:.3e}, Full-ECE {}",
+            "{} bins: ECE {}{class_wise}, Full-ECE {}",
             found.bins,
-            with_error(found.ece, found.ece_stderr),
-            found.class_wise_ece.unwrap_or(f64::NAN),
-            with_error(found.full_ece, found.full_ece_stderr),
+            with_interval(found.ece, found.ece_stderr, found.ece_interval),
+            with_interval(found.full_ece, found.full_ece_stderr, found.full_ece_interval),
         ));
-    }
-    let by_factors = measured
-        .calibration
-        .as_ref()
-        .and_then(|found| Some((found.full_ece_log?, found.full_ece_log_stderr)));
-    if let Some((value, stderr)) = by_factors {
-        lines.push(format!(
-            "bins of factors of two: Full-ECE {}",
-            with_error(value, stderr)
-        ));
+        if let Some(value) = found.full_ece_log {
+            lines.push(format!(
+                "bins of factors of two: Full-ECE {}",
+                with_interval(value, found.full_ece_log_stderr, found.full_ece_log_interval)
+            ));
+        }
     }
     if let Some(found) = &measured.block_influence {
         let ranking = found.ranking();

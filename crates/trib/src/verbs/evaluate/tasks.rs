@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tributary_data::{Source, Tokenizer};
-use tributary_evaluate::{AnswerOptions, BuiltIn, Exercise, Task, TaskScore, summarise_answers};
+use tributary_evaluate::{AnswerOptions, BuiltIn, Exercise, Task, TaskScore, remark_on, summarise_answers};
 use tributary_model::Decoder;
 
 use crate::exit::Failure;
-use crate::output::{bar, line};
+use crate::output::{bar, line, say};
 
 /// A task with what its rows ask.
 pub(super) struct Asked {
@@ -53,7 +53,7 @@ pub(super) fn read(places: &Places<'_>, limit: Option<usize>) -> Result<Asked, F
         (None, Some(name)) => folder.join(name).to_string_lossy().into_owned(),
         (None, None) => {
             let message = format!(
-                "{file}: it names no local file of rows; give one: --data ROWS.jsonl (`datasets.load_dataset(…)[\"test\"].to_json(…)` writes it)"
+                "{file}: it names no local file of rows; give one: --data ROWS.jsonl or ROWS.parquet (`datasets.load_dataset(…)[\"test\"].to_parquet(…)` writes it)"
             );
             return Err(Failure::usage(message));
         }
@@ -98,6 +98,9 @@ pub(super) fn ask(
     }
     bar.finish_and_clear();
     let scores = summarise_answers(&answers);
+    if let Some(remark) = remark_on(&answers) {
+        say(remark);
+    }
     if !is_json {
         line(describe(&asked.task, &scores))?;
     }
