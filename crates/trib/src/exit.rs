@@ -139,7 +139,7 @@ impl std::fmt::Display for Failure {
 }
 
 /// An error with the chain of its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tributary_store::{Artifact, Store};
+use tributary_testkit::faults::FaultPlan;
+use tributary_testkit::s3::{BUCKET, S3Server};
 use tributary_testkit::tiny_model::TinyModel;
 
 /// A folder that commands run in, with models `base`, `one` and `two`.
@@ -299,4 +301,135 @@ fn processes_share_a_merge() {
     assert_eq!(shard("2/2")["digest"], last["digest"], "who comes late finds it");
     let whole = json(&workplace.trib(&["merge", "merge.yml", "whole", "--json", "--shard-size", "100KB"]));
     assert_eq!(whole["digest"], last["digest"]);
+}
+
+/// A merge from a server that is continued after an object of a model was replaced takes nothing of what was made before.
+#[test]
+fn what_was_made_of_a_replaced_object_is_made_anew() {
+    let (workplace, server) = (Workplace::new(), S3Server::start());
+    let trib = |arguments: &[&str]| {
+        let mut command = workplace.command(arguments);
+        json(&command.envs(server.environment()).arg("--json").output().unwrap())
+    };
+    let models = ["base", "one", "two"].map(|name| format!("s3://{BUCKET}/{name}"));
+    for (name, address) in ["base", "one", "two"].iter().zip(&models) {
+        trib(&["import", name, address]);
+    }
+    let [base, one, two] = &models;
+    workplace.file(
+        "merge.yml",
+        &format!("merge_method: task_arithmetic\nbase_model: {base}\nmodels: [{{model: {one}}}, {{model: {two}}}]\nparameters: {{weight: 0.5}}\n"),
+    );
+    let shard = |which: &str| {
+        let small = ["--shard-size", "20KB", "--wait", "0", "--shard", which];
+        trib(&[&["merge", "merge.yml", "out"], &small[..]].concat())
+    };
+    let first = shard("1/2");
+    assert!(first["finished"].as_u64().unwrap() > 0, "{first}");
+
+    // Of the same shapes, so that headers do not tell.
+    TinyModel::default().write(&workplace.path("other"), 9).unwrap();
+    trib(&["import", "other", &format!("s3://{BUCKET}/other")]);
+    let environment = server.environment().into_iter();
+    let environment = environment.map(|(name, value)| (name.to_owned(), value));
+    let store = Store::open_with(&format!("s3://{BUCKET}"), environment).unwrap();
+    let other = store.get("other/model.safetensors").unwrap();
+    let replaced = "one/model.safetensors";
+    assert_eq!(store.head(replaced).unwrap().unwrap().size, other.len() as u64);
+    store.put(replaced, other.to_vec()).unwrap();
+
+    let second = shard("2/2");
+    assert!(
+        second["digest"].is_null(),
+        "the other half is no longer there: {second}"
+    );
+    let continued = shard("1/2");
+    let whole = trib(&["merge", "merge.yml", "whole", "--shard-size", "20KB"]);
+    assert_eq!(continued["digest"], whole["digest"]);
+}
+
+/// A process that does not outlive a test that fails.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+/// The server goes away in the middle of a merge and comes back: the merge goes on.
+#[test]
+fn an_outage_is_waited_out() {
+    let workplace = Workplace::new();
+    let start =
+        |port: u16| S3Server::start_in(&workplace.path("server"), port, FaultPlan::all(0, 0)).unwrap();
+    let server = start(0);
+    let large = TinyModel {
+        width: 512,
+        layers: 8,
+        vocab: 8192,
+        ..TinyModel::default()
+    };
+    for (seed, name) in [(1, "base"), (2, "one"), (3, "two")] {
+        let folder = workplace.path("server").join(BUCKET).join(name);
+        large.write(&folder, seed).unwrap();
+    }
+    let document = |place: &str| {
+        format!(
+            "merge_method: task_arithmetic\nbase_model: {place}base\nmodels: [{{model: {place}one}}, {{model: {place}two}}]\n\
+             parameters: {{weight: 0.5}}\n"
+        )
+    };
+    workplace.file("merge.yml", &document(&format!("s3://{BUCKET}/")));
+    workplace.file("local.yml", &document(&format!("server/{BUCKET}/")));
+
+    let child = workplace
+        .command(&[
+            "merge",
+            "merge.yml",
+            "out",
+            "--shard-size",
+            "2MB",
+            "--threads",
+            "1",
+        ])
+        .envs(server.environment())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Running(child);
+    let has_finished_a_file = || {
+        let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries(&workplace.path("out/.tributary-unfinished"))
+            .any(|keyed| entries(&keyed.path().join("records")).next().is_some())
+    };
+    while !has_finished_a_file() {
+        let ended = child.0.try_wait().unwrap();
+        assert!(ended.is_none(), "the merge ended before the server did");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let port: u16 = server.endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    drop(server);
+    let mut said = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let is_waiting = said
+        .by_ref()
+        .any(|line| line.unwrap().contains("trying again in 10 s"));
+    assert!(is_waiting, "the merge ended without its server");
+    let _server = start(port);
+    let rest: Vec<String> = said.map_while(Result::ok).collect();
+    assert!(child.0.wait().unwrap().success(), "{rest:?}");
+
+    let local = json(&workplace.trib(&["merge", "local.yml", "local", "--shard-size", "2MB", "--json"]));
+    let manifest = std::fs::read(workplace.path("out/tributary.json")).unwrap();
+    let there: Value = serde_json::from_slice(&manifest).unwrap();
+    let here: Value =
+        serde_json::from_slice(&std::fs::read(workplace.path("local/tributary.json")).unwrap()).unwrap();
+    let tensors = |manifest: &Value| {
+        let files = manifest["objects"].as_array().unwrap().clone();
+        let is_tensors = |file: &Value| file["path"].as_str().unwrap().ends_with(".safetensors");
+        files.into_iter().filter(is_tensors).collect::<Vec<_>>()
+    };
+    assert!(local["digest"].is_string() && tensors(&there).len() > 10);
+    assert_eq!(tensors(&there), tensors(&here));
 }

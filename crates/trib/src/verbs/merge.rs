@@ -24,7 +24,8 @@ use crate::screen::{harmless, merge_page, merge_plan_page};
     after_long_help = "A merge file:\n  merge_method: metagpt\n  base_model: ckpt/base\n  models:\n    \
     - model: ckpt/stories\n    - {model: s3://bucket/facts, name: facts}\n  out_dtype: bfloat16\n\n\
     Everything is checked from headers before any work. The very same merge at OUT is success. After Ctrl-C or a \
-    kill nothing is to be seen at OUT, and the same command goes on with the files that were finished.\n\n\
+    kill nothing is to be seen at OUT, and the same command goes on with the files that were finished; an outage of a store is \
+    waited out for up to half an hour.\n\n\
     Examples:\n  trib merge merge.yml ckpt/merged\n  trib merge merge.yml s3://bucket/merged --memory 1GiB\n  \
     trib merge merge.yml ckpt/merged --plan\n  trib merge merge.yml s3://bucket/merged --shard $SLURM_ARRAY_TASK_ID/8"
 )]
