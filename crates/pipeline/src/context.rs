@@ -15,6 +15,7 @@ use crate::input::InputRef;
 use crate::job_error::JobError;
 use crate::progress::{CancellationToken, ProgressSink};
 use crate::record::Machine;
+use crate::resources::Resources;
 
 /// An input that exists: an output of a finished step, or something from outside.
 #[derive(Debug, Clone)]
@@ -125,6 +126,8 @@ pub struct PlanContext<'a> {
     pub base: &'a Path,
     /// The machine the plan is for.
     pub machine: &'a Machine,
+    /// What the step reserves of it.
+    pub resources: &'a Resources,
     pub(crate) inputs: &'a BTreeMap<String, ResolvedInput>,
 }
 
@@ -139,6 +142,7 @@ impl<'a> PlanContext<'a> {
             step: &step.id,
             base,
             machine,
+            resources: &step.resources,
             inputs,
         }
     }

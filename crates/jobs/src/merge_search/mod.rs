@@ -121,6 +121,11 @@ impl TypedJob for MergeSearch {
                 if let Err(error) = devices(device, settings.at_once) {
                     problems.push(Problem::new("at_once", error.describe()));
                 }
+                problems.extend(unreserved(
+                    device,
+                    settings.at_once.min(settings.evaluations),
+                    plan.resources.gpus,
+                ));
             }
         }
         let inputs: Vec<Option<&ResolvedInput>> = (0..settings.checkpoints.len())
@@ -214,6 +219,15 @@ fn devices(first: Device, at_once: u32) -> Result<Vec<Device>, JobError> {
             .map(|index| format!("cuda:{index}").parse().blame("choosing the devices"))
             .collect(),
     }
+}
+
+/// Other steps would be given the GPUs that a search uses without having reserved them.
+fn unreserved(device: Device, at_once: u32, gpus: u32) -> Option<Problem> {
+    let is_short = device != Device::Cpu && at_once > 1 && gpus < at_once;
+    is_short.then(|| {
+        let message = format!("{at_once} mixtures at once need as many GPUs, the step reserves {gpus}");
+        Problem::new("at_once", message).help(format!("add `resources: {{gpus: {at_once}}}` to the step"))
+    })
 }
 
 fn configuration(input: &ResolvedInput) -> Result<ModelConfig, JobError> {
@@ -512,4 +526,18 @@ fn merge_plan(
         ..MergeOptions::default()
     };
     plan(&spec, &sources, &options).blame("planning the merge")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_that_are_used_at_once_are_reserved() {
+        let help = unreserved(Device::Cuda(0), 4, 1).and_then(|problem| problem.help);
+        assert_eq!(help.as_deref(), Some("add `resources: {gpus: 4}` to the step"));
+        assert!(unreserved(Device::Cuda(0), 4, 4).is_none());
+        assert!(unreserved(Device::Cuda(0), 1, 0).is_none());
+        assert!(unreserved(Device::Cpu, 4, 0).is_none());
+    }
 }
