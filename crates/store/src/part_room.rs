@@ -17,36 +17,38 @@ fn free() -> MutexGuard<'static, Vec<Vec<u8>>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An empty buffer with room for `len` bytes.
+/// A buffer of `len` bytes, whatever they are.
 pub(crate) fn take(len: usize) -> Vec<u8> {
     let mut free = free();
-    let fitting = free.iter().rposition(|buffer| buffer.capacity() == len);
+    let fitting = free.iter().rposition(|buffer| buffer.len() == len);
     match fitting {
         Some(at) => free.swap_remove(at),
-        None => Vec::with_capacity(len),
+        None => vec![0; len],
     }
 }
 
-/// The bytes of a part; their room is free again when nobody holds them any more.
-pub(crate) fn lend(part: Vec<u8>) -> Bytes {
-    Bytes::from_owner(Lent(part))
+/// The first `len` bytes of a part; their room is free again when nobody holds them any more.
+pub(crate) fn lend(part: Vec<u8>, len: usize) -> Bytes {
+    Bytes::from_owner(Lent { part, len })
 }
 
-struct Lent(Vec<u8>);
+struct Lent {
+    part: Vec<u8>,
+    len: usize,
+}
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.part[..self.len]
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.0);
-        if buffer.capacity() < WORTHWHILE {
+        let buffer = std::mem::take(&mut self.part);
+        if buffer.len() < WORTHWHILE {
             return;
         }
-        buffer.clear();
         let mut free = free();
         // The oldest goes: the latest is the one that is wanted again.
         if free.len() == KEPT {
@@ -65,9 +67,10 @@ mod tests {
         // A length that no other test has.
         const LEN: usize = 300_007;
         let mut part = take(LEN);
-        part.extend_from_slice(&[7; LEN]);
+        part.fill(7);
         let place = part.as_ptr();
-        let bytes = lend(part);
+        let bytes = lend(part, LEN - 3);
+        assert_eq!(bytes.len(), LEN - 3);
         let slice = bytes.slice(5..9);
         drop(bytes);
         let other = take(LEN);
@@ -75,6 +78,6 @@ mod tests {
         assert_eq!(slice, [7; 4][..]);
         drop(slice);
         let again = take(LEN);
-        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+        assert_eq!((again.as_ptr(), again.len()), (place, LEN));
     }
 }

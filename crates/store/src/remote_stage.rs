@@ -119,22 +119,15 @@ impl RemoteStage {
         if !part.coverage.add(start, end) {
             return Err(twice());
         }
-        if part.bytes.len() as u64 == start {
-            // In order, the usual case: no need to clear the room first.
-            part.bytes.extend_from_slice(piece);
-        } else {
-            if (part.bytes.len() as u64) < end {
-                part.bytes.resize(to_index(end), 0);
-            }
-            part.bytes[to_index(start)..to_index(end)].copy_from_slice(piece);
-        }
+        part.bytes[to_index(start)..to_index(end)].copy_from_slice(piece);
         let complete = part.coverage.is(full);
         // A lone part goes in one request at the end, so its bytes stay.
         if !complete || self.len.is_some_and(|len| len <= self.part_bytes) {
             return Ok(None);
         }
         state.closed.insert(index);
-        Ok(state.open.remove(&index).map(|part| part_room::lend(part.bytes)))
+        let part = state.open.remove(&index);
+        Ok(part.map(|part| part_room::lend(part.bytes, to_index(full))))
     }
 
     /// Hashes and sends one part in the background.
@@ -211,7 +204,7 @@ impl RemoteStage {
             return Ok(None);
         }
         match state.open.remove(&0) {
-            Some(part) if part.coverage.is(size) => Ok(Some(part_room::lend(part.bytes))),
+            Some(part) if part.coverage.is(size) => Ok(Some(part_room::lend(part.bytes, to_index(size)))),
             other => {
                 let gap = other.and_then(|part| part.coverage.gap(size)).unwrap_or(0);
                 Err(StoreError::misuse(
@@ -235,7 +228,7 @@ impl RemoteStage {
                     format!("byte {gap} was never written"),
                 ));
             }
-            self.dispatch(index, part_room::lend(part.bytes))?;
+            self.dispatch(index, part_room::lend(part.bytes, to_index(len)))?;
         }
         Ok(())
     }

@@ -96,6 +96,7 @@ pub(crate) fn is_there(remote: &Arc<Remote>, key: &str, size: u64, digest: Diges
 
 /// A part of which some bytes have arrived.
 pub(crate) struct Part {
+    /// Room for all of it; what has not arrived is anything.
     pub(crate) bytes: Vec<u8>,
     pub(crate) coverage: Coverage,
 }

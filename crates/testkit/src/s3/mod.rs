@@ -5,6 +5,7 @@
 
 mod atomic;
 mod network;
+mod room;
 mod served;
 mod traffic;
 

@@ -1,7 +1,7 @@
 //! Storage for measurements: the files of a folder as they are, and what is uploaded while the server runs.
 //!
 //! It does as little as it can, because client and server share the processors of one machine: no checksum is computed,
-//! no file is copied, what is sent is the mapped file itself, what is received stays in memory as it came, and a version
+//! no file is copied, what is sent is the mapped file itself, what is received stays in memory ([`Room`]), and a version
 //! tag is a number. A file that lay in the folder at the start is never changed, only forgotten when its key is deleted or
 //! written anew.
 
@@ -26,6 +26,7 @@ use s3s::dto::{
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::BUCKET;
+use super::room::{Filling, Room};
 
 /// Bytes that are sent, and counted, at once.
 const SENT_BYTES: u64 = 512 << 10;
@@ -48,6 +49,7 @@ pub(crate) struct ServedFolder {
     versions: Arc<AtomicU64>,
     objects: Arc<Mutex<BTreeMap<String, Stored>>>,
     uploads: Arc<Mutex<BTreeMap<String, Parts>>>,
+    room: Room,
 }
 
 /// What an upload consists of, by number.
@@ -60,6 +62,7 @@ impl ServedFolder {
             versions: Arc::default(),
             objects: Arc::default(),
             uploads: Arc::default(),
+            room: Room::default(),
         };
         served.take_in(&folder.join(BUCKET), "")?;
         Ok(served)
@@ -193,15 +196,14 @@ fn signed(length: u64) -> Option<i64> {
     i64::try_from(length).ok()
 }
 
-/// A body as it came.
-async fn receive(body: Option<StreamingBlob>) -> S3Result<Vec<Bytes>> {
+async fn receive(room: &Room, body: Option<StreamingBlob>) -> S3Result<Vec<Bytes>> {
     let mut body = body.ok_or_else(|| s3_error!(IncompleteBody))?;
-    let mut pieces = Vec::new();
+    let mut received = Filling::new(room);
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| S3Error::internal_error(io::Error::other(error.to_string())))?;
-        pieces.push(piece);
+        received.add(&piece);
     }
-    Ok(pieces)
+    Ok(received.finish())
 }
 
 #[async_trait::async_trait]
@@ -287,7 +289,7 @@ impl S3 for ServedFolder {
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
-        let stored = self.stored(receive(input.body).await?);
+        let stored = self.stored(receive(&self.room, input.body).await?);
         let tag = self.place(
             input.key,
             stored,
@@ -323,7 +325,7 @@ impl S3 for ServedFolder {
         if !lock(&self.uploads).contains_key(&input.upload_id) {
             return Err(s3_error!(NoSuchUpload));
         }
-        let pieces = receive(input.body).await?;
+        let pieces = receive(&self.room, input.body).await?;
         let length: usize = pieces.iter().map(Bytes::len).sum();
         if let Some(parts) = lock(&self.uploads).get_mut(&input.upload_id) {
             parts.insert(number, pieces);
