@@ -1,5 +1,5 @@
-//! What a model is worth: what one forward pass over held-out text says (likelihood, accuracy, calibration, Block Influence), and
-//! tasks, which it answers by choosing, writing or reading; with standard errors over documents and rows.
+//! What a model is worth: what one forward pass over held-out text says (likelihood, accuracy, calibration, Block Influence, hidden
+//! states), and tasks, which it answers by choosing, writing or reading; with standard errors over documents and rows.
 //!
 //! Floor 3: takes a decoder and documents, gives figures; where they come from and go to is the jobs' business.
 
@@ -12,6 +12,7 @@ mod likelihood;
 mod measure;
 mod prediction;
 mod rouge;
+mod states;
 mod task;
 
 pub use bootstrap::{Interval, bootstrap_difference};
@@ -25,6 +26,7 @@ pub use likelihood::{
 };
 pub use measure::{CalibrationWanted, Measured, Wanted, measure};
 pub use rouge::{Measure, Rouge, RougeReader, RougeText, Variant, best_rouge, rouge};
+pub use states::{HiddenStates, StateStatistics};
 pub use task::{
     Answer, AnswerOptions, BuiltIn, Exercise, Given, Part, Task, TaskError, TaskScore, is_exponential,
     remark_on, summarise_answers,

@@ -225,6 +225,7 @@ mod tests {
             part: Part::Layer,
             stretches: vec![1, 2],
             relative_magnitude: true,
+            hidden_states: true,
         });
         for (a, b) in alone
             .scored
@@ -248,6 +249,14 @@ mod tests {
         assert_eq!(all.stretches[0], influence.layers);
         assert_eq!(all.stretches[1].len(), 1);
         assert!(all.relative_magnitude.iter().all(|share| *share > 0.0));
+        let states = all.hidden_states.unwrap();
+        assert_eq!((states.places.len(), states.tokens), (3, influence.tokens));
+        assert!(
+            states
+                .places
+                .iter()
+                .all(|place| place.norm > 0.0 && place.alike < 1.0)
+        );
     }
 
     #[test]

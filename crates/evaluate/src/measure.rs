@@ -11,6 +11,7 @@ use crate::error::{EvaluateError, Result};
 use crate::influence::{BlockInfluence, InfluenceSums, MeanSums};
 use crate::likelihood::{DocumentScore, LikelihoodOptions, ScoredDocuments, summarise};
 use crate::prediction::{Prediction, predict};
+use crate::states::{HiddenStates, HiddenSums};
 
 /// What is measured beside the likelihood.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Wanted {
     pub stretches: Vec<usize>,
     /// How large a share of its output it adds, by layer: ‖f(x)‖/‖x + f(x)‖.
     pub relative_magnitude: bool,
+    /// What the hidden states around it are like.
+    pub hidden_states: bool,
 }
 
 /// How calibration is measured.
@@ -53,6 +56,8 @@ pub struct Measured {
     pub stretches: Vec<Vec<f64>>,
     /// By layer; empty unless asked for.
     pub relative_magnitude: Vec<f64>,
+    /// If asked for.
+    pub hidden_states: Option<HiddenStates>,
 }
 
 /// Measures every token of every document that counts. `progress` hears of tokens read and all tokens, and says whether to
@@ -105,6 +110,7 @@ struct Sums<'a> {
     /// By length, as `influence`.
     stretches: Vec<InfluenceSums>,
     magnitude: Option<MeanSums>,
+    states: Option<HiddenSums>,
 }
 
 impl<'a> Sums<'a> {
@@ -133,6 +139,9 @@ impl<'a> Sums<'a> {
             magnitude: wanted
                 .relative_magnitude
                 .then(|| MeanSums::new(decoder.config().layers)),
+            states: wanted
+                .hidden_states
+                .then(|| HiddenSums::new(decoder.config().layers)),
         }
     }
 
@@ -178,7 +187,8 @@ impl<'a> Sums<'a> {
 
     /// Hidden states after the final normalisation; what is wanted of the layers is taken on the way.
     fn hidden(&mut self, input: &TokenBatch, counts: &[bool]) -> Result<Tensor<2>> {
-        if self.influence.is_none() && self.stretches.is_empty() && self.magnitude.is_none() {
+        let reads_layers = self.influence.is_some() || self.magnitude.is_some() || self.states.is_some();
+        if !reads_layers && self.stretches.is_empty() {
             return Ok(self.decoder.hidden(input)?);
         }
         let longest = self.wanted.stretches.iter().copied().max().unwrap_or(0);
@@ -192,6 +202,12 @@ impl<'a> Sums<'a> {
                 }
                 if let Some(sums) = &mut self.magnitude {
                     sums.add(layer, &kernel::relative_changes(before, after)?, counts);
+                }
+                if let Some(sums) = &mut self.states {
+                    if layer == 0 {
+                        sums.add(0, &kernel::state_sums(before, counts)?);
+                    }
+                    sums.add(layer + 1, &kernel::state_sums(after, counts)?);
                 }
                 if longest > 0 {
                     inputs.push_back(before.clone());
@@ -281,6 +297,7 @@ impl<'a> Sums<'a> {
                 .map(|sums| sums.finish().layers)
                 .collect(),
             relative_magnitude: self.magnitude.map(MeanSums::finish).unwrap_or_default(),
+            hidden_states: self.states.map(HiddenSums::finish),
         })
     }
 }

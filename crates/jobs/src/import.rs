@@ -25,6 +25,7 @@ use tributary_tensorfile::{
 };
 
 use crate::blame::Classed;
+use crate::trained_on;
 
 pub use tributary_tensorfile::DEFAULT_SHARD_BYTES;
 
@@ -600,10 +601,11 @@ impl TypedJob for Import {
             &progress,
         )
         .map_err(|error| JobError::caused(error.class(), format!("importing {}", settings.source), error))?;
-        Ok(Outcome {
+        let outcome = Outcome {
             facts: model.facts(dtype),
             ..Outcome::default()
-        })
+        };
+        trained_on::tell(outcome, [context.input("source")?], &[], context)
     }
 }
 

@@ -17,6 +17,7 @@ mod task_set;
 mod threads;
 mod tokenizer;
 mod train_lm;
+mod trained_on;
 
 pub use blame::{Blame, Classed};
 pub use data_set::{DATA_SET_KIND, DataSet};

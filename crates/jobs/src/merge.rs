@@ -23,6 +23,7 @@ use tributary_train::STATE_KIND;
 
 use crate::blame::Blame;
 use crate::merge_figures::outcome;
+use crate::trained_on;
 
 /// Merges models.
 pub struct Merge;
@@ -271,7 +272,10 @@ impl TypedJob for Merge {
             ..MergeOptions::default()
         };
         let plan = opened.plan(&options).blame("planning the merge")?;
-        Ok(outcome(&write(&plan, context, "merging")?.record))
+        let outcome = outcome(&write(&plan, context, "merging")?.record);
+        let models = references(settings).into_iter();
+        let models = models.filter_map(|(field, _)| context.input(&field).ok());
+        trained_on::tell(outcome, models, &[], context)
     }
 }
 

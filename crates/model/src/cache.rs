@@ -9,13 +9,13 @@ use crate::kernel::cpu::attention;
 use crate::kernel::{Geometry, composed};
 
 /// The cache of one sequence.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KeyValueCache {
     len: usize,
     layers: Layers,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Layers {
     /// Rotated keys and values, `[tokens, kv_heads·d]` each, in memory: the CPU kernels read them in place.
     Host(Vec<(Vec<f32>, Vec<f32>)>),

@@ -5,6 +5,9 @@ use crate::decoder::Decoder;
 use crate::error::{ModelError, Result};
 use crate::sample::SamplingOptions;
 
+/// Fewest tokens at the beginning of prompts that are read apart from the rest: a pass costs what some tokens do.
+const WORTH_SHARING: usize = 16;
+
 /// When to stop and how to choose.
 #[derive(Clone, Debug)]
 pub struct GenerationOptions {
@@ -82,14 +85,42 @@ impl Continuation {
     /// # Errors
     /// As [`Decoder::extend`].
     pub fn begin(decoder: &Decoder, prompt: &[u32], options: GenerationOptions) -> Result<Self> {
+        let nothing = KeyValueCache::new(decoder.config(), decoder.device());
+        Self::begin_after(decoder, nothing, prompt, options)
+    }
+
+    /// [`Self::begin`] for several prompts with options of their own: the tokens that all begin with are read once.
+    ///
+    /// # Errors
+    /// As [`Decoder::extend`].
+    pub fn begin_all(decoder: &Decoder, prompts: Vec<(Vec<u32>, GenerationOptions)>) -> Result<Vec<Self>> {
+        let mut read = KeyValueCache::new(decoder.config(), decoder.device());
+        let shared = shared_beginning(prompts.iter().map(|(prompt, _)| prompt.as_slice()));
+        if prompts.len() > 1 && shared >= WORTH_SHARING {
+            decoder.extend(&prompts[0].0[..shared], &mut read)?;
+        }
+        let known = read.len();
+        prompts
+            .into_iter()
+            .map(|(prompt, options)| Self::begin_after(decoder, read.clone(), &prompt[known..], options))
+            .collect()
+    }
+
+    /// Reads what follows the tokens of a cache.
+    fn begin_after(
+        decoder: &Decoder,
+        cache: KeyValueCache,
+        rest: &[u32],
+        options: GenerationOptions,
+    ) -> Result<Self> {
         let mut continuation = Self {
-            cache: KeyValueCache::new(decoder.config(), decoder.device()),
+            cache,
             tokens: Vec::new(),
             finish: (options.max_new_tokens == 0).then_some(Finish::Length),
             options,
         };
         if continuation.finish.is_none() {
-            let logits = decoder.extend(prompt, &mut continuation.cache)?;
+            let logits = decoder.extend(rest, &mut continuation.cache)?;
             continuation.choose(&logits)?;
         }
         Ok(continuation)
@@ -127,6 +158,16 @@ impl Continuation {
         }
         Ok(())
     }
+}
+
+/// How many tokens all prompts begin with, of each the last left out: it has to be read to say what follows.
+fn shared_beginning<'p>(mut prompts: impl Iterator<Item = &'p [u32]>) -> usize {
+    let Some(first) = prompts.next() else { return 0 };
+    let shared = |most: usize, prompt: &[u32]| {
+        let equal = prompt.iter().zip(first).take_while(|(a, b)| a == b).count();
+        most.min(equal).min(prompt.len().saturating_sub(1))
+    };
+    prompts.fold(first.len().saturating_sub(1), shared)
 }
 
 /// Adds a token to each continuation that has not ended, in one pass over the weights.
@@ -218,6 +259,29 @@ mod tests {
             assert_eq!(alone.tokens.len(), most(number));
         }
         continue_all(&decoder, &mut together).unwrap();
+    }
+
+    #[test]
+    fn what_prompts_begin_with_is_read_once() {
+        let decoder = decoder();
+        // One is all that the others begin with; another has more in common with none.
+        let head: Vec<u32> = (0..40).map(|at| (at * 11) % 60).collect();
+        let prompts: Vec<Vec<u32>> = [&[][..], &[5, 9, 1], &[5, 8]]
+            .iter()
+            .map(|rest| [&head, *rest].concat())
+            .collect();
+        assert_eq!(shared_beginning(prompts.iter().map(Vec::as_slice)), 39);
+        let asked = prompts.iter().map(|prompt| (prompt.clone(), options(6, &[])));
+        let mut together = Continuation::begin_all(&decoder, asked.collect()).unwrap();
+        while together.iter().any(|open| open.finish().is_none()) {
+            continue_all(&decoder, &mut together).unwrap();
+        }
+        for (prompt, written) in prompts.iter().zip(&together) {
+            let alone = generate(&decoder, prompt, &options(6, &[]), &mut |_| true).unwrap();
+            assert_eq!(alone.tokens, written.tokens());
+        }
+        assert_eq!(shared_beginning([].into_iter()), 0);
+        assert!(Continuation::begin_all(&decoder, Vec::new()).unwrap().is_empty());
     }
 
     #[test]

@@ -210,3 +210,24 @@ fn loss_and_its_gradients() {
         &values(composed::nll(hidden, head, &targets)),
     );
 }
+
+#[test]
+fn states_are_summed_up_as_composed() {
+    let (rows, width) = (70, 24);
+    let mut numbers = numbers(rows * width, 5);
+    // A row of zeros has a norm and no direction.
+    numbers[..width].fill(0.0);
+    let x = Tensor::<2>::from_data(TensorData::new(numbers, [rows, width]), &Device::flex());
+    let counts: Vec<bool> = (0..rows).map(|row| row % 5 != 3).collect();
+    let ours = kernel::state_sums(&x, &counts).unwrap();
+    let composed = composed::state_sums(x, &counts).unwrap();
+    assert_eq!((ours.rows, ours.largest), (56, composed.largest));
+    assert_eq!(composed.rows, 56);
+    let single = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<_>>();
+    assert_close(
+        "directions",
+        &single(&ours.directions),
+        &single(&composed.directions),
+    );
+    assert_close("norms", &single(&[ours.norms]), &single(&[composed.norms]));
+}

@@ -193,6 +193,44 @@ impl Space {
         self.blocks.iter().map(part).collect()
     }
 
+    /// So many points through `point`, in which this coordinate goes from its least to its most; of a simplex the other coordinates
+    /// keep their proportions.
+    ///
+    /// # Panics
+    /// If the space has no such coordinate, or the point another number of them.
+    pub fn line(&self, point: &[f64], coordinate: usize, count: usize) -> Vec<Vec<f64>> {
+        let (mut block, mut first) = (0, 0);
+        while first + self.blocks[block].len() <= coordinate {
+            first += self.blocks[block].len();
+            block += 1;
+        }
+        let block = &self.blocks[block];
+        let (part, here) = (first..first + block.len(), coordinate - first);
+        let at = |share: f64| {
+            let mut point = point.to_vec();
+            let part = &mut point[part.clone()];
+            match block {
+                Block::Interval { low, high, .. } => part[0] = low + (high - low) * share,
+                Block::Simplex { .. } => {
+                    part[here] = 0.0;
+                    if part.iter().all(|other| *other == 0.0) {
+                        part.fill(1.0);
+                        part[here] = 0.0;
+                    }
+                    let others = normalised(part.to_vec());
+                    for (place, other) in part.iter_mut().zip(others) {
+                        *place = other * (1.0 - share);
+                    }
+                    part[here] = share;
+                }
+            }
+            point
+        };
+        (0..count)
+            .map(|number| at(number as f64 / count.saturating_sub(1).max(1) as f64))
+            .collect()
+    }
+
     /// In units of the space: intervals of length 1.
     pub(crate) fn scaled(&self, point: &[f64]) -> Vec<f64> {
         let parts = self.blocks.iter().zip(self.parts(point));
@@ -344,6 +382,35 @@ mod tests {
         assert_eq!(initial[0], [0.0, 0.0, 0.0, 1.0]);
         assert_eq!(initial[1], [0.25; 4]);
         assert_eq!(initial.len(), 5);
+    }
+
+    #[test]
+    fn lines_stay_in_the_space() {
+        let both = Space {
+            blocks: [pair().blocks, four().blocks].concat(),
+        };
+        let point = [0.7, 0.2, 0.0, 0.6, 0.2];
+        assert_eq!(
+            both.line(&point, 0, 3),
+            [0.5, 0.75, 1.0].map(|x| [&[x], &point[1..]].concat())
+        );
+        let line = both.line(&point, 3, 3);
+        let expected = [
+            [0.7, 0.5, 0.0, 0.0, 0.5],
+            [0.7, 0.25, 0.0, 0.5, 0.25],
+            [0.7, 0.0, 0.0, 1.0, 0.0],
+        ];
+        for (found, expected) in line.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-12, "{line:?}");
+        }
+        // From a corner on all others alike.
+        let corner = &four().line(&[0.0, 1.0, 0.0, 0.0], 1, 2)[0];
+        assert!(
+            corner
+                .iter()
+                .zip([1.0 / 3.0, 0.0, 1.0 / 3.0, 1.0 / 3.0])
+                .all(|(a, b)| (a - b).abs() < 1e-12)
+        );
     }
 
     #[test]

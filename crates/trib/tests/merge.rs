@@ -303,6 +303,52 @@ fn processes_share_a_merge() {
     assert_eq!(whole["digest"], last["digest"]);
 }
 
+/// Four processes that merge at the same time make what one makes, bit for bit.
+#[test]
+fn four_processes_at_once_are_one() {
+    let workplace = Workplace::new();
+    workplace.file("merge.yml", METAGPT);
+    let small = ["--json", "--shard-size", "20KB"];
+    let children = ["1/4", "2/4", "3/4", "4/4"].map(|which| {
+        let shard = ["--shard", which];
+        let arguments = [&["merge", "merge.yml", "out"], &small[..], &shard].concat();
+        let mut command = workplace.command(&arguments);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let said = children.map(|child| json(&child.wait_with_output().unwrap()));
+    let whole = json(&workplace.trib(&[&["merge", "merge.yml", "whole"], &small[..]].concat()));
+    let finished: Vec<&Value> = said.iter().filter(|said| said["digest"].is_string()).collect();
+    assert!(!finished.is_empty(), "who comes last publishes: {said:?}");
+    assert!(
+        finished.iter().all(|said| said["digest"] == whole["digest"]),
+        "{said:?}"
+    );
+    let tensors = |name: &str| {
+        let entries = std::fs::read_dir(workplace.path(name)).unwrap();
+        let mut files: Vec<(String, Vec<u8>)> = entries
+            .map(|entry| entry.unwrap())
+            .filter(|entry| {
+                entry
+                    .path()
+                    .extension()
+                    .is_some_and(|ending| ending == "safetensors")
+            })
+            .map(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                (name, std::fs::read(entry.path()).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    assert!(tensors("out").len() > 3);
+    assert!(tensors("out") == tensors("whole"));
+}
+
 /// A merge from a server that is continued after an object of a model was replaced takes nothing of what was made before.
 #[test]
 fn what_was_made_of_a_replaced_object_is_made_anew() {

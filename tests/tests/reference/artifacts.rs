@@ -96,6 +96,25 @@ steps:
       models: [{model: "${base.model}"}, {model: "${rounded.model}"}]
       parameters: {weight: 1.0}
       out_dtype: bfloat16
+  - id: healed
+    job: prune
+    with: {model: "${base.model}", remove: 1, heal: true, data: [{source: "${corpora.stories}"}]}
+  - id: without_attention
+    job: prune
+    with: {model: "${base.model}", part: attention, layers: [1], heal: true, data: [{source: "${corpora.stories}"}]}
+  - id: without_feed_forward
+    job: prune
+    with: {model: "${base.model}", part: feed_forward, layers: [0]}
+  - id: replaced
+    job: prune
+    with: {model: "${base.model}", layers: [1], replace: {units: 16}, data: [{source: "${corpora.stories}"}]}
+  - id: searched
+    job: merge.search
+    with:
+      checkpoints: ["${base.model}", "${resumed.model}"]
+      data: [{source: "${corpora.facts}"}]
+      evaluations: 3
+      baselines: []
 "#;
 
 /// A model directory, and the type its weights should have.
@@ -274,7 +293,7 @@ fn compare(written: &Written, answer: &Value, theirs: &[f32]) {
 }
 
 #[test]
-fn transformers_loads_whatever_we_train_stop_merge_and_import() {
+fn transformers_loads_whatever_we_train_stop_merge_prune_search_and_import() {
     let Some(python) = Python::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -322,6 +341,19 @@ fn transformers_loads_whatever_we_train_stop_merge_and_import() {
             "float16",
         ),
         Written::new("merge, linear, written as bfloat16", step("average"), "bfloat16"),
+        Written::new("prune, a layer, healed", step("healed"), "float32"),
+        Written::new(
+            "prune, an attention, healed",
+            step("without_attention"),
+            "float32",
+        ),
+        Written::new(
+            "prune, a feed-forward network",
+            step("without_feed_forward"),
+            "float32",
+        ),
+        Written::new("prune, a layer replaced", step("replaced"), "float32"),
+        Written::new("merge.search", step("searched"), "float32"),
     ];
     imports("a trained model", &step("base"), folder.path(), &mut written);
     if let Some(stories) = shared("models/stories260K/stories260K.bin") {

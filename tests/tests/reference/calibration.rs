@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tributary_data::{Document, Tokenizer};
-use tributary_evaluate::{CalibrationWanted, LikelihoodOptions, Measured, Wanted, measure};
+use tributary_evaluate::{CalibrationWanted, HiddenStates, LikelihoodOptions, Measured, Wanted, measure};
 use tributary_model::{Decoder, Device, TokenBatch};
 use tributary_store::Store;
 use tributary_tensorfile::LocalDirectory;
@@ -119,21 +119,24 @@ fn layers_are_as_influential_as_transformers_says() {
     let windows: Vec<&[u32]> = ids.chunks(WINDOW).collect();
     let wanted = Wanted {
         block_influence: true,
+        hidden_states: true,
         ..Wanted::default()
     };
     // Of a document the last token is predicted and not read: transformers reads as much.
     let read: Vec<&[u32]> = windows.iter().map(|window| &window[..WINDOW - 1]).collect();
     let file = folder.path().join("windows.json");
     std::fs::write(&file, json!(read).to_string()).unwrap();
-    let theirs = python.ask("block_influence.py", &[artifact.as_ref(), file.as_os_str()]);
-    let theirs: Vec<f64> = theirs
+    let answer = python.ask("block_influence.py", &[artifact.as_ref(), file.as_os_str()]);
+    let theirs: Vec<f64> = answer["influence"]
         .as_array()
         .unwrap()
         .iter()
         .map(|value| value.as_f64().unwrap())
         .collect();
 
-    let ours = measured(&decoder, &windows, &wanted).block_influence.unwrap();
+    let found = measured(&decoder, &windows, &wanted);
+    states_are(&found.hidden_states.unwrap(), &answer["states"]);
+    let ours = found.block_influence.unwrap();
     assert_eq!(ours.tokens as usize, (WINDOW - 1) * WINDOWS);
     let worst = ours
         .layers
@@ -154,6 +157,22 @@ fn layers_are_as_influential_as_transformers_says() {
     );
     assert!(worst < 1e-3, "{:?} but {theirs:?}", ours.layers);
     assert_eq!(lowest(&ours.layers), lowest(&theirs));
+}
+
+/// Statistics of hidden states are those of transformers, to a ten-thousandth of each.
+fn states_are(ours: &HiddenStates, theirs: &Value) {
+    let theirs = theirs.as_array().unwrap();
+    assert_eq!(ours.places.len(), theirs.len());
+    let mut worst = 0.0f64;
+    for (place, (ours, theirs)) in ours.places.iter().zip(theirs).enumerate() {
+        for (at, ours) in [ours.norm, ours.largest, ours.alike].into_iter().enumerate() {
+            let theirs = theirs[at].as_f64().unwrap();
+            let apart = (ours - theirs).abs() / theirs.abs();
+            assert!(apart < 1e-4, "place {place}, statistic {at}: {ours} but {theirs}");
+            worst = worst.max(apart);
+        }
+    }
+    eprintln!("hidden states: at most {worst:.1e} apart, of each statistic");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The example pipelines of searching and pruning, made small, run to their end.
+//! The example pipelines of evaluating, searching and pruning, made small, run to their end.
 
 use crate::program::outcome;
 use crate::{package, shared};
@@ -19,6 +19,23 @@ fn run(name: &str, replaced: &[String]) {
     }
     let said = outcome(&arguments);
     assert_eq!(said["exit_code"], 0, "{said:#}");
+}
+
+#[test]
+fn the_evaluation_example_runs() {
+    let Some(model) = shared("models/stories260K") else {
+        return;
+    };
+    let file = |name: &str| model.join(name).display().to_string();
+    let replaced = [
+        format!("variables.gguf={}", file("stories260K.bin")),
+        format!("steps.base.with.tokenizer={}", file("tok512.bin")),
+        "variables.steps=4".to_owned(),
+        "variables.rows=6".to_owned(),
+        "steps.corpora.with.stories=300".to_owned(),
+        "steps.corpora.with.facts=300".to_owned(),
+    ];
+    run("evaluate.yaml", &replaced);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Tasks that are answered in writing: lm-evaluation-harness's `generate_until`.
 //!
 //! A prompt is continued until one of the texts of `until`, a token that ends texts, or the limit; what came before is filtered and
-//! scored. Prompts are read one by one and continued together, since a step of many costs little more than a step of one.
+//! scored. What the prompts of a portion begin with, examples say, is read once, the rest one by one; they are continued together, since a
+//! step of many costs little more than a step of one.
 
 use std::collections::BTreeMap;
 
@@ -122,10 +123,11 @@ impl Generation {
         is_chat: bool,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Vec<Answer>> {
-        let mut open = prompts
+        let asked = prompts
             .iter()
-            .map(|prompt| self.begin(decoder, tokenizer, prompt, is_chat))
+            .map(|prompt| self.asked(decoder, tokenizer, prompt, is_chat))
             .collect::<Result<Vec<_>>>()?;
+        let mut open = Continuation::begin_all(decoder, asked)?;
         let mut known = 0;
         loop {
             for continuation in open.iter_mut().filter(|open| open.finish().is_none()) {
@@ -149,13 +151,14 @@ impl Generation {
             .collect()
     }
 
-    fn begin(
+    /// A prompt as tokens, and how it is continued.
+    fn asked(
         &self,
         decoder: &Decoder,
         tokenizer: &Tokenizer,
         prompt: &Prompt,
         is_chat: bool,
-    ) -> Result<Continuation> {
+    ) -> Result<(Vec<u32>, GenerationOptions)> {
         let mut tokens = prompt.tokens(tokenizer, is_chat)?;
         // As in the harness, a prompt that is too long loses its beginning.
         let room = decoder.config().max_positions.saturating_sub(self.most);
@@ -168,7 +171,7 @@ impl Generation {
             },
             stop: [&tokenizer.special().stop[..], &decoder.config().eos].concat(),
         };
-        Ok(Continuation::begin(decoder, &tokens, options)?)
+        Ok((tokens, options))
     }
 
     /// Is there a text in what was written that ends it? Looks at the end alone: each token adds at least a byte or nothing.

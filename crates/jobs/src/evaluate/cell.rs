@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tributary_data::{Document, TokenizeOptions, Tokenizer};
 use tributary_evaluate::{
-    BlockInfluence, Calibration, DocumentScore, EvaluateError, Likelihood, LikelihoodOptions, measure,
+    BlockInfluence, Calibration, DocumentScore, EvaluateError, HiddenStates, Likelihood, LikelihoodOptions,
+    measure,
 };
 use tributary_model::Decoder;
 use tributary_pipeline::{JobContext, JobError};
@@ -23,6 +24,7 @@ pub(super) struct Cell {
     pub(super) documents: Vec<DocumentScore>,
     pub(super) calibration: Option<Calibration>,
     pub(super) block_influence: Option<BlockInfluence>,
+    pub(super) hidden_states: Option<HiddenStates>,
     /// For each document the negative log-likelihood of each token, null where not scored.
     pub(super) tokens: Option<Vec<Vec<Option<f32>>>>,
 }
@@ -119,6 +121,7 @@ fn cell(
         documents: scored.documents,
         calibration: measured.calibration,
         block_influence: measured.block_influence,
+        hidden_states: measured.hidden_states,
         tokens,
     })
 }

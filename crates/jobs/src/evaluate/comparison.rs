@@ -9,7 +9,7 @@ use tributary_evaluate::{
 };
 use tributary_store::Artifact;
 
-use super::{DOCUMENTS_FILE, Evaluate};
+use super::{DOCUMENTS_FILE, Evaluate, TOP};
 use tributary_pipeline::{JobError, TypedJob};
 
 /// Seed of the bootstrap: the same comparison gives the same interval.
@@ -29,7 +29,7 @@ pub struct Comparison {
 pub struct ComparedRow {
     /// The data set or task.
     pub on: String,
-    /// `nats a token`, or the score of a task; of a perplexity its logarithm.
+    /// `nats a token`, `top-1 accuracy`, `top-5 accuracy`, or the score of a task; of a perplexity its logarithm.
     pub metric: String,
     /// A model of the first evaluation.
     pub first: String,
@@ -232,7 +232,19 @@ fn scores(artifact: &Artifact) -> Result<Scores, JobError> {
             (Some(data), _) => {
                 let number = |key: &str| line.get(key).and_then(Value::as_f64).ok_or_else(broken);
                 let id = text("id").ok_or_else(broken)?;
-                add(data, "nats a token", id, number("tokens")? as u64, number("nll")?);
+                let tokens = number("tokens")? as u64;
+                for k in TOP {
+                    if let Some(correct) = line.get(format!("top_{k}")).and_then(Value::as_f64) {
+                        add(
+                            data.clone(),
+                            &format!("top-{k} accuracy"),
+                            id.clone(),
+                            tokens,
+                            correct,
+                        );
+                    }
+                }
+                add(data, "nats a token", id, tokens, number("nll")?);
             }
             (None, Some(task)) => {
                 let answer = Answer::deserialize(&line).map_err(|_| broken())?;

@@ -1,6 +1,6 @@
-//! What an evaluation shows: the table of scores, reliability diagrams, Block Influence, differences.
+//! What an evaluation shows: the table of scores, reliability diagrams, Block Influence, hidden states, differences.
 
-use tributary_evaluate::{Bin, paired_difference};
+use tributary_evaluate::{Bin, StateStatistics, paired_difference};
 use tributary_pipeline::{Figure, Line, Score};
 
 use super::cell::Cell;
@@ -65,6 +65,41 @@ pub(super) fn influences(cells: &[&Cell]) -> Option<Figure> {
         y_label: "1 − mean cosine of a layer's input and output".to_owned(),
         lines,
     })
+}
+
+/// Hidden states of models on one data set: a figure for each statistic.
+pub(super) fn states(cells: &[&Cell]) -> Vec<Figure> {
+    let statistics: [(&str, &str, fn(&StateStatistics) -> f64); 3] = [
+        ("Length of hidden states", "mean Euclidean norm", |place| {
+            place.norm
+        }),
+        ("Largest component of a hidden state", "magnitude", |place| {
+            place.largest
+        }),
+        (
+            "How alike hidden states are",
+            "mean cosine of two tokens drawn at random",
+            |place| place.alike,
+        ),
+    ];
+    let figure = |(what, y_label, of): (&str, &str, fn(&StateStatistics) -> f64)| {
+        let line = |cell: &&Cell| {
+            let places = &cell.hidden_states.as_ref()?.places;
+            Some(Line {
+                name: cell.model.clone(),
+                x: (0..places.len()).map(|place| place as f64).collect(),
+                y: places.iter().map(of).collect(),
+            })
+        };
+        let lines: Vec<Line> = cells.iter().filter_map(line).collect();
+        (!lines.is_empty()).then(|| Figure::Series {
+            title: format!("{what} on {}", cells[0].data),
+            x_label: "layers passed".to_owned(),
+            y_label: y_label.to_owned(),
+            lines,
+        })
+    };
+    statistics.into_iter().filter_map(figure).collect()
 }
 
 /// How far each model is from the first, paired by document.

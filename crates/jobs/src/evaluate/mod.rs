@@ -29,7 +29,7 @@ use crate::names::{distinct, labels};
 use crate::task_set;
 use cell::{Cell, cells};
 pub use comparison::{ComparedRow, Comparison, compare_evaluations};
-use figures::{differences, influences, reliability, score};
+use figures::{differences, influences, reliability, score, states};
 use model::Model;
 use settings::TOP;
 pub use settings::{EvaluateSettings, Metric};
@@ -47,7 +47,7 @@ pub struct Evaluate;
 impl TypedJob for Evaluate {
     type Settings = EvaluateSettings;
     const KIND: &'static str = "evaluate";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str = "Measures models on texts and tasks: likelihood, accuracy, calibration, answers; with standard errors.";
     const EXAMPLE: &'static str = "- id: scores
@@ -188,10 +188,8 @@ fn run(settings: &EvaluateSettings, context: &mut JobContext) -> Result<Outcome,
     }
     for column in 0..columns {
         let of_column: Vec<&Cell> = cells.iter().skip(column).step_by(columns).collect();
-        for figure in [reliability(&of_column), influences(&of_column)]
-            .into_iter()
-            .flatten()
-        {
+        let figures = [reliability(&of_column), influences(&of_column)];
+        for figure in figures.into_iter().flatten().chain(states(&of_column)) {
             outcome = outcome.figure(figure);
         }
     }
@@ -229,6 +227,9 @@ fn write(
             }
             if let Some(influence) = &cell.block_influence {
                 line["block_influence"] = json!(influence);
+            }
+            if let Some(states) = &cell.hidden_states {
+                line["hidden_states"] = json!(states);
             }
             for (at, k) in TOP.iter().enumerate() {
                 if let Some((value, stderr)) = accuracy(&cell.documents, at) {

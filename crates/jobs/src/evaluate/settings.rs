@@ -64,6 +64,8 @@ pub enum Metric {
     FullEceLog,
     /// How much each layer changes its input.
     BlockInfluence,
+    /// What the hidden states between layers are like: their length, their largest component, how alike they are.
+    HiddenStates,
 }
 
 /// The k of the accuracies.
@@ -81,6 +83,7 @@ impl Metric {
             Self::FullEce => format!("Full-ECE, {bins} bins"),
             Self::FullEceLog => "Full-ECE, bins of factors of two".to_owned(),
             Self::BlockInfluence => "Block Influence".to_owned(),
+            Self::HiddenStates => "hidden states".to_owned(),
         }
     }
 
@@ -100,7 +103,7 @@ impl Metric {
             Self::FullEceLog => {
                 calibration.and_then(|found| Some((found.full_ece_log?, found.full_ece_log_stderr)))
             }
-            Self::BlockInfluence => None,
+            Self::BlockInfluence | Self::HiddenStates => None,
         }
     }
 
@@ -127,6 +130,7 @@ impl EvaluateSettings {
                 class_wise,
             }),
             block_influence: has(&[Metric::BlockInfluence]),
+            hidden_states: has(&[Metric::HiddenStates]),
             ..Wanted::default()
         }
     }

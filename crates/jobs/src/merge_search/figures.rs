@@ -2,7 +2,7 @@
 
 use tributary_evaluate::Interval;
 use tributary_pipeline::{Figure, JobError, Line, Note};
-use tributary_search::{Block, Posterior, Proposal, Reason, Search};
+use tributary_search::{Posterior, Proposal, Reason, Search, Space};
 
 use super::Candidate;
 use super::evaluator::{Subject, Weights};
@@ -11,6 +11,8 @@ use crate::blame::Blame;
 
 /// Points of the curve.
 const CURVE: usize = 101;
+/// Most lines through the chosen point.
+const LINES: usize = 6;
 
 pub(super) fn all(
     settings: &MergeSearchSettings,
@@ -20,66 +22,84 @@ pub(super) fn all(
     candidates: &[Candidate],
     winner: &Candidate,
 ) -> Vec<Result<Figure, JobError>> {
-    let mut figures = Vec::new();
-    if let [Block::Interval { low, high, .. }] = settings.space().blocks.as_slice() {
-        let label = match settings
-            .merge
-            .as_ref()
-            .and_then(|merge| merge.search.keys().next())
-        {
-            Some(parameter) => parameter.clone(),
-            None => format!("weight of {}", names[names.len() - 1]),
-        };
-        figures.push(curve(label, search, (*low, *high)));
-    }
+    let mut figures = match beliefs(&settings.coordinates(names), search, settings.space()) {
+        Ok(found) => found.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    };
     figures.push(Ok(progress(search)));
     figures.push(Ok(comparison(settings, names, candidates)));
     figures.push(Ok(trials(settings, names, search, proposals)));
-    figures.push(Ok(verdict(winner)));
+    figures.push(Ok(verdict(winner, candidates)));
     figures
 }
 
-/// What the process expects of every number of the interval, with a band of two standard deviations, and the trials.
-fn curve(x_label: String, search: &Search, (low, high): (f64, f64)) -> Result<Figure, JobError> {
+/// What the process expects, with a band of two standard deviations: of every point of an interval, beside the trials; of more
+/// coordinates on lines through the chosen point, of those [`LINES`] along which most changes.
+fn beliefs(coordinates: &[String], search: &Search, space: Space) -> Result<Vec<Figure>, JobError> {
     let process = search.process().blame("drawing the search")?;
-    let x: Vec<f64> = (0..CURVE)
-        .map(|at| low + (high - low) * at as f64 / (CURVE - 1) as f64)
-        .collect();
-    let expected: Vec<Posterior> = x.iter().map(|x| search.expects(&process, &[*x])).collect();
-    let line = |name: &str, deviations: f64| Line {
-        name: name.to_owned(),
-        x: x.clone(),
-        // Scores are negative log-likelihoods turned round.
-        y: expected
-            .iter()
-            .map(|found| -found.mean + deviations * found.deviation)
-            .collect(),
+    let Some((chosen, score)) = search.best().and_then(|best| search.trials().nth(best)) else {
+        return Ok(Vec::new());
     };
+    let is_interval = coordinates.len() == 1;
+    let figure = |(at, label): (usize, &String)| {
+        let points = space.line(chosen, at, CURVE);
+        let expected: Vec<Posterior> = points
+            .iter()
+            .map(|point| search.expects(&process, point))
+            .collect();
+        let line = |name: &str, deviations: f64| Line {
+            name: name.to_owned(),
+            x: points.iter().map(|point| point[at]).collect(),
+            // Scores are negative log-likelihoods turned round.
+            y: expected
+                .iter()
+                .map(|found| -found.mean + deviations * found.deviation)
+                .collect(),
+        };
+        let mut lines = vec![
+            line("expected", 0.0),
+            line("expected + 2σ", 2.0),
+            line("expected − 2σ", -2.0),
+        ];
+        let span = lines[0].y.iter().copied().fold(f64::MIN, f64::max)
+            - lines[0].y.iter().copied().fold(f64::MAX, f64::min);
+        if is_interval {
+            lines.push(tried(search));
+        }
+        lines.push(Line {
+            name: "chosen".to_owned(),
+            x: vec![chosen[at]],
+            y: vec![-score],
+        });
+        let title = match is_interval {
+            true => "What the search believes".to_owned(),
+            false => format!("What the search believes beside the chosen point: {label}"),
+        };
+        let figure = Figure::Series {
+            title,
+            x_label: label.clone(),
+            y_label: "nats a token on the searched half".to_owned(),
+            lines,
+        };
+        (span, figure)
+    };
+    let mut figures: Vec<(f64, Figure)> = coordinates.iter().enumerate().map(figure).collect();
+    if figures.len() > LINES {
+        figures.sort_by(|a, b| b.0.total_cmp(&a.0));
+        figures.truncate(LINES);
+    }
+    Ok(figures.into_iter().map(|(_, figure)| figure).collect())
+}
+
+/// The trials of an interval.
+fn tried(search: &Search) -> Line {
     let mut tried: Vec<(f64, f64)> = search.trials().map(|(point, score)| (point[0], -score)).collect();
     tried.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let trials = Line {
+    Line {
         name: "trials".to_owned(),
         x: tried.iter().map(|trial| trial.0).collect(),
         y: tried.iter().map(|trial| trial.1).collect(),
-    };
-    let chosen = search.best().and_then(|best| search.trials().nth(best));
-    let chosen = chosen.map(|(point, score)| Line {
-        name: "chosen".to_owned(),
-        x: vec![point[0]],
-        y: vec![-score],
-    });
-    let lines = [
-        line("expected", 0.0),
-        line("expected + 2σ", 2.0),
-        line("expected − 2σ", -2.0),
-        trials,
-    ];
-    Ok(Figure::Series {
-        title: "What the search believes".to_owned(),
-        x_label,
-        y_label: "nats a token on the searched half".to_owned(),
-        lines: lines.into_iter().chain(chosen).collect(),
-    })
+    }
 }
 
 /// The best so far, evaluation by evaluation.
@@ -191,7 +211,7 @@ fn what_varies(settings: &MergeSearchSettings, names: &[String]) -> String {
     }
 }
 
-fn verdict(winner: &Candidate) -> Figure {
+fn verdict(winner: &Candidate, candidates: &[Candidate]) -> Figure {
     let note = match winner.gain {
         Some(gain) if gain.low > 0.0 => Note::info(format!(
             "The mixture found is better than the newest checkpoint by {:.5} nats a token on text it was not chosen on, 95 % interval \
@@ -210,7 +230,16 @@ fn verdict(winner: &Candidate) -> Figure {
         )),
         None => Note::warning("Too few documents report to say whether anything is gained."),
     };
-    Figure::Notes { notes: vec![note] }
+    let better = |candidate: &&Candidate| candidate.searched < winner.searched && candidate.is_of_the_same();
+    let best = candidates.iter().filter(better);
+    let best = best.min_by(|a, b| a.searched.total_cmp(&b.searched)).map(|best| {
+        Note::warning(format!(
+            "{} is better where the search looked, {:.5} beside {:.5} nats a token: more evaluations may find it.",
+            best.name, best.searched, winner.searched
+        ))
+    });
+    let notes = std::iter::once(note).chain(best).collect();
+    Figure::Notes { notes }
 }
 
 impl Subject {

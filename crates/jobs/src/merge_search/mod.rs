@@ -34,6 +34,7 @@ use crate::blame::Blame;
 use crate::data_set;
 use crate::merge::{open, write};
 use crate::names::labels;
+use crate::trained_on;
 use evaluator::{Evaluator, Half, Subject, Weights};
 use recipe::Recipe;
 pub use settings::{Baseline, MergeSearchSettings, MethodSettings, SearchBy, SearchedRange};
@@ -54,6 +55,13 @@ struct Candidate {
     gain: Option<Interval>,
     /// What the mixture found gains over it there.
     lead: Option<Interval>,
+}
+
+impl Candidate {
+    /// Is it made of the searched checkpoints?
+    fn is_of_the_same(&self) -> bool {
+        !matches!(self.subject, Subject::Other(_))
+    }
 }
 
 impl TypedJob for MergeSearch {
@@ -151,7 +159,9 @@ impl TypedJob for MergeSearch {
         if let Some(inputs) = inputs.into_iter().collect::<Option<Vec<_>>>()
             && problems.is_empty()
         {
-            problems.extend(overlap::problems(settings, &inputs, |field| plan.input(field)));
+            let compared = (0..settings.compare.len()).filter_map(|at| plan.input(&format!("compare.{at}")));
+            let models: Vec<&ResolvedInput> = inputs.iter().copied().chain(compared).collect();
+            problems.extend(overlap::problems(settings, &models, |field| plan.input(field)));
             let newest = settings.only(inputs.len() - 1);
             if let Err(error) = merge_plan(&labels(&inputs), &inputs, &newest, 1) {
                 problems.push(Problem::new("checkpoints", error.describe()));
@@ -269,16 +279,17 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     let inputs = (0..settings.checkpoints.len())
         .map(|at| context.input(&format!("checkpoints.{at}")))
         .collect::<Result<Vec<_>, _>>()?;
-    if let Some(problem) = overlap::problems(settings, &inputs, |field| context.input(field).ok()).first() {
-        return Err(JobError::config(problem.message.clone()));
-    }
     let names = labels(&inputs);
     let newest = names.len() - 1;
     let others = (0..settings.compare.len())
         .map(|at| context.input(&format!("compare.{at}")))
         .collect::<Result<Vec<_>, _>>()?;
-    for input in inputs.iter().chain(&others) {
-        same_tokens(input, inputs[newest])?;
+    let models: Vec<&ResolvedInput> = inputs.iter().chain(&others).copied().collect();
+    if let Some(problem) = overlap::problems(settings, &models, |field| context.input(field).ok()).first() {
+        return Err(JobError::config(problem.message.clone()));
+    }
+    for model in models {
+        same_tokens(model, inputs[newest])?;
     }
     let documents = documents(settings, context, inputs[newest])?;
     let devices = devices(device, settings.at_once.min(settings.evaluations))?;
@@ -387,14 +398,19 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     };
     write(&plan, context, "writing the mixture")?;
     let scores: Vec<f64> = search.trials().map(|(_, score)| -score).collect();
-    let outcome = Outcome::default()
-        .fact(fact.0, fact.1)
-        .fact("checkpoints", json!(names))
-        .fact("evaluations", scores.len())
-        .fact("nll_searched", winner.searched)
-        .fact("gain", json!(gain))
-        .fact("documents_searched", evaluator.documents(Half::Search))
-        .fact("documents_reporting", evaluator.documents(Half::Report));
+    let outcome = trained_on::tell(
+        Outcome::default(),
+        inputs.iter().copied().chain(base),
+        &[],
+        context,
+    )?
+    .fact(fact.0, fact.1)
+    .fact("checkpoints", json!(names))
+    .fact("evaluations", scores.len())
+    .fact("nll_searched", winner.searched)
+    .fact("gain", json!(gain))
+    .fact("documents_searched", evaluator.documents(Half::Search))
+    .fact("documents_reporting", evaluator.documents(Half::Report));
     figures::all(settings, &names, &search, &proposals, &candidates, winner)
         .into_iter()
         .try_fold(outcome, |outcome, figure| Ok(outcome.figure(figure?)))

@@ -352,6 +352,25 @@ impl MergeSearchSettings {
         }
     }
 
+    /// What each coordinate of a point is.
+    pub(super) fn coordinates(&self, names: &[String]) -> Vec<String> {
+        if let Some(merge) = &self.merge {
+            return merge.search.keys().cloned().collect();
+        }
+        let weighed = match names {
+            [_, newer] => std::slice::from_ref(newer),
+            all => all,
+        };
+        let groups = self.groups;
+        let of_group = |group: u32| {
+            weighed.iter().map(move |name| match groups {
+                1 => format!("weight of {name}"),
+                _ => format!("weight of {name}, group {} of {groups}", group + 1),
+            })
+        };
+        (0..groups).flat_map(of_group).collect()
+    }
+
     /// What a point stands for.
     pub(super) fn subject(&self, point: &[f64]) -> Subject {
         match &self.merge {

@@ -29,6 +29,7 @@ use crate::blame::Blame;
 use crate::data_set;
 use crate::merge::open;
 use crate::task_set;
+use crate::trained_on;
 use curve::Curve;
 use mending::{Matrix, Mending};
 pub use settings::{ChosenBy, ChosenHow, ChosenPart, CurveSettings, PruneSettings, ReplaceSettings};
@@ -241,7 +242,9 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
             layers.join(", ")
         ));
     }
-    outcome = outcome.fact("parameters_left", mended.decoder.parameters());
+    outcome = outcome
+        .fact("parameters_before", decoder.parameters())
+        .fact("parameters_left", mended.decoder.parameters());
     if let Some(curve) = &settings.curve {
         let judging = documents("curve.data", &curve.data, context, &tokenizer)?;
         tell_speeds(&decoder, &mended.decoder.compact(), &judging, &options, context)?;
@@ -454,7 +457,12 @@ fn write(
         ChosenPart::Layer => layers - removed.len(),
         ChosenPart::Attention | ChosenPart::FeedForward => layers,
     };
-    Ok(outcome
+    // What is mended is fitted to the text.
+    let fitted = match mending {
+        Mending::Not => &[],
+        _ => settings.data.as_slice(),
+    };
+    Ok(trained_on::tell(outcome, [input], fitted, context)?
         .fact("layers", left)
         .fact("removed_part", json!(settings.part))
         .fact("removed_layers", json!(removed))

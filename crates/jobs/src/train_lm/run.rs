@@ -12,11 +12,12 @@ use tributary_train::{
 };
 
 use super::follower::Reporter;
-use super::origin::Origin;
-use super::settings::{LossOn, Publish, TrainLmSettings};
+use super::origin::{self, Origin};
+use super::settings::{LossOn, Publish, StartSettings, TrainLmSettings};
 use super::{STATE_FOLDER, TrainLm, kept_folder};
 use crate::blame::Blame;
 use crate::data_set;
+use crate::trained_on;
 
 /// What is computed at once, unless `batch.micro_sequences` says otherwise.
 pub(super) const ACTIVATION_BYTES: u64 = 2 << 30;
@@ -279,11 +280,17 @@ fn publish(
         context.progress.advance(1);
     }
     let last = trainer.log().last();
-    Ok(Outcome {
+    let outcome = Outcome {
         facts,
         figures: figures(trainer.log()),
     }
-    .fact("loss", last.map_or(f64::NAN, |line| line.loss)))
+    .fact("loss", last.map_or(f64::NAN, |line| line.loss));
+    let start = match &settings.start {
+        // Of a model whose tokenizer is taken no weight is.
+        StartSettings::New(_) => None,
+        _ => Some(context.input(&origin::declare(&settings.start).field)?),
+    };
+    trained_on::tell(outcome, start, &settings.data, context)
 }
 
 fn put_files(publication: &Publication, folder: &str, files: &[(String, Vec<u8>)]) -> Result<(), JobError> {

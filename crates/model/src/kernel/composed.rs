@@ -9,6 +9,7 @@ use burn::tensor::activation::{log_softmax, silu, softmax};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::cpu::attention::Geometry;
+use super::cpu::states::StateSums;
 use crate::decoder::host;
 use crate::error::Result;
 
@@ -216,6 +217,26 @@ pub fn row_cosines(a: Tensor<2>, b: Tensor<2>) -> Result<Vec<f32>> {
     let product = |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum_dim(1);
     let lengths = product(&a, &a).sqrt() * product(&b, &b).sqrt();
     host(product(&a, &b) / lengths)
+}
+
+/// See [`super::state_sums`].
+pub fn state_sums(x: Tensor<2>, counts: &[bool]) -> Result<StateSums> {
+    let x = x.cast(DType::F32);
+    let weights: Vec<f32> = counts.iter().map(|counts| f32::from(u8::from(*counts))).collect();
+    let weights = Tensor::<2>::from_data(TensorData::new(weights, [counts.len(), 1]), &x.device());
+    let norms = (x.clone() * x.clone()).sum_dim(1).sqrt();
+    let directions = x.clone() / norms.clone().clamp_min(f32::MIN_POSITIVE);
+    let of_counted = |values: Vec<f32>| values.into_iter().zip(counts).filter(|(_, counts)| **counts);
+    let largest = of_counted(host(x.abs().max_dim(1))?).map(|(value, _)| value);
+    Ok(StateSums {
+        directions: host((directions * weights).sum_dim(0))?
+            .into_iter()
+            .map(f64::from)
+            .collect(),
+        norms: of_counted(host(norms)?).map(|(value, _)| f64::from(value)).sum(),
+        largest: largest.fold(0.0, f32::max),
+        rows: counts.iter().filter(|counts| **counts).count() as u64,
+    })
 }
 
 /// See [`super::weighted_sum`].

@@ -18,6 +18,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::error::Result;
 
 pub use cpu::attention::{Geometry, Rotation};
+pub use cpu::states::StateSums;
 
 /// The fused operations, implemented for the CPU backend and for automatic differentiation over it.
 #[backend_extension(Flex, Autodiff)]
@@ -197,4 +198,16 @@ pub fn row_cosines(a: &Tensor<2>, b: &Tensor<2>) -> Result<Vec<f32>> {
         return Ok(cpu::norm::row_cosines(flex::values(&a), flex::values(&b), width));
     }
     composed::row_cosines(a.clone(), b.clone())
+}
+
+/// What the rows of `x` (`[tokens, width]`) are like that count, summed up.
+///
+/// # Errors
+/// As [`each_block_of_logits`].
+pub fn state_sums(x: &Tensor<2>, counts: &[bool]) -> Result<StateSums> {
+    if let Some(x) = flex::on_cpu(x.clone()) {
+        let width = flex::sizes(&x).1;
+        return Ok(cpu::states::state_sums(flex::values(&x), counts, width));
+    }
+    composed::state_sums(x.clone(), counts)
 }

@@ -187,6 +187,42 @@ fn text_that_a_checkpoint_was_trained_on_is_refused() {
     );
 }
 
+/// However many steps ago.
+#[test]
+fn text_that_an_ancestor_was_trained_on_is_refused() {
+    let merged = |id: &str, weight: f64| {
+        format!(
+            "
+  - id: {id}
+    job: merge
+    with:
+      merge_method: linear
+      models: [{{model: '${{base.step_18}}'}}, {{model: '${{base.step_24}}', parameters: {{weight: {weight}}}}}]
+      parameters: {{weight: 1}}
+"
+        )
+    };
+    let overlapping = PAIR
+        .replace("${base.step_18}", "${even.model}")
+        .replace("${base.step_24}", "${pruned.model}")
+        .replace("compare: ['${base.model}']", "compare: []")
+        .replace("held_out: 500", "held_out: 600");
+    let pruned = "
+  - id: pruned
+    job: prune
+    with: {model: '${uneven.model}', part: attention, layers: [2]}
+";
+    let [even, uneven] = [merged("even", 1.0), merged("uneven", 2.0)];
+    let folder = folder_with(&steps(&format!("{TRAINED}{even}{uneven}{pruned}{overlapping}")));
+    let said = run(folder.path(), &["run", "p.yaml", "--no-report"]);
+    assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
+    assert!(
+        stderr(&said).contains("was trained on this text"),
+        "{}",
+        stderr(&said)
+    );
+}
+
 #[test]
 fn without_a_gain_nothing_is_published_if_one_is_required() {
     // So early in a training, what is older is worse by far.

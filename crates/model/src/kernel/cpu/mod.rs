@@ -9,5 +9,6 @@ pub mod loss;
 pub mod matrix;
 pub mod norm;
 pub mod simd;
+pub mod states;
 pub mod sum;
 pub mod swiglu;

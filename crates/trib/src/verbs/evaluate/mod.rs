@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use tributary_data::{Source, TokenizeOptions, Tokenizer, tokenize};
 use tributary_evaluate::{
-    AnswerOptions, CalibrationWanted, LikelihoodOptions, Measured, ScoredDocuments, Wanted, accuracy, measure,
+    AnswerOptions, CalibrationWanted, LikelihoodOptions, Measured, ScoredDocuments, StateStatistics, Wanted,
+    accuracy, measure,
 };
 use tributary_model::{Decoder, Device, load_config};
 
@@ -16,12 +17,13 @@ use crate::output::{bar, line, say};
 use crate::pipeline_arguments::device_name;
 use tasks::Places;
 
-const METRICS: [&str; 5] = [
+const METRICS: [&str; 6] = [
     "nll",
     "accuracy",
     "calibration",
     "log_calibration",
     "block_influence",
+    "hidden_states",
 ];
 /// The k of the accuracies.
 const TOP: [usize; 2] = [1, 5];
@@ -190,6 +192,9 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
         if let Some(influence) = &measured.block_influence {
             result["block_influence"] = json!(influence);
         }
+        if let Some(states) = &measured.hidden_states {
+            result["hidden_states"] = json!(states);
+        }
         results.push(result);
     }
     if json {
@@ -209,6 +214,7 @@ impl Options {
                 class_wise: true,
             }),
             block_influence: has("block_influence"),
+            hidden_states: has("hidden_states"),
             ..Wanted::default()
         }
     }
@@ -254,6 +260,16 @@ fn details(measured: &Measured) -> Vec<String> {
         let layer = |layer: &usize| format!("{layer} ({:.4})", found.layers[*layer]);
         let layers: Vec<String> = ranking.iter().map(layer).collect();
         lines.push(format!("Block Influence, least first: {}", layers.join(", ")));
+    }
+    if let Some(found) = &measured.hidden_states {
+        lines.push(
+            "hidden states after so many layers: mean length, largest component, mean cosine of two tokens"
+                .to_owned(),
+        );
+        for (place, states) in found.places.iter().enumerate() {
+            let StateStatistics { norm, largest, alike } = states;
+            lines.push(format!("  {place:>3}: {norm:.3}, {largest:.3}, {alike:.4}"));
+        }
     }
     lines
 }
