@@ -29,7 +29,7 @@ pub struct Comparison {
 pub struct ComparedRow {
     /// The data set or task.
     pub on: String,
-    /// `nats a token`, `top-1 accuracy`, `top-5 accuracy`, or the score of a task; of a perplexity its logarithm.
+    /// `nats a token`, `accuracy`, `top-5 accuracy`, or the score of a task; of a perplexity its logarithm.
     pub metric: String,
     /// A model of the first evaluation.
     pub first: String,
@@ -233,15 +233,9 @@ fn scores(artifact: &Artifact) -> Result<Scores, JobError> {
                 let number = |key: &str| line.get(key).and_then(Value::as_f64).ok_or_else(broken);
                 let id = text("id").ok_or_else(broken)?;
                 let tokens = number("tokens")? as u64;
-                for k in TOP {
+                for (k, metric) in TOP.iter().zip(["accuracy", "top-5 accuracy"]) {
                     if let Some(correct) = line.get(format!("top_{k}")).and_then(Value::as_f64) {
-                        add(
-                            data.clone(),
-                            &format!("top-{k} accuracy"),
-                            id.clone(),
-                            tokens,
-                            correct,
-                        );
+                        add(data.clone(), metric, id.clone(), tokens, correct);
                     }
                 }
                 add(data, "nats a token", id, tokens, number("nll")?);

@@ -1,5 +1,6 @@
 //! `evaluate` through the real binary: tasks, and that a kill changes nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -164,8 +165,11 @@ fn evaluations_are_compared_only_if_they_asked_the_same() {
     assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
     let found: Value = serde_json::from_str(&stdout(&same)).unwrap();
     let rows = found["rows"].as_array().unwrap();
-    // Two models and one, on a text and by two metrics of a task.
-    assert_eq!(rows.len(), 6, "{found:#}");
+    // Two models and one, by likelihood and two accuracies on a text and by two metrics of a task.
+    assert_eq!(rows.len(), 10, "{found:#}");
+    let metrics: BTreeSet<&str> = rows.iter().filter_map(|row| row["metric"].as_str()).collect();
+    let expected = ["acc", "acc_norm", "accuracy", "nats a token", "top-5 accuracy"];
+    assert_eq!(metrics, BTreeSet::from(expected));
     let last = rows
         .iter()
         .find(|row| row["first"] == "base" && row["metric"] == "nats a token");
