@@ -58,7 +58,7 @@ pub enum Figure {
 }
 
 /// One curve of [`Figure::Series`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
     /// Name in the legend.
@@ -69,6 +69,28 @@ pub struct Line {
     /// Ordinates.
     #[serde(with = "numbers")]
     pub y: Vec<f64>,
+    /// How it is drawn.
+    #[serde(default, skip_serializing_if = "Drawn::is_curve")]
+    pub drawn: Drawn,
+}
+
+/// How a [`Line`] is drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drawn {
+    /// Joined.
+    #[default]
+    Curve,
+    /// Joined by a thin line: the edge of a band.
+    Edge,
+    /// Every point on its own.
+    Points,
+}
+
+impl Drawn {
+    fn is_curve(&self) -> bool {
+        *self == Drawn::Curve
+    }
 }
 
 /// One measured value of one model on one data set.
@@ -215,6 +237,7 @@ mod tests {
                     name: "train".into(),
                     x: vec![0.0, 1.0],
                     y: vec![2.5, 0.1],
+                    ..Line::default()
                 }],
             },
             Figure::Scores {

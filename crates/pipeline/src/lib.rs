@@ -53,7 +53,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use document::DocumentHead;
 pub use error::PipelineError;
 pub use event::{Event, NoObserver, Observer};
-pub use figure::{FIGURES, Figure, Level, Line, Note, Score};
+pub use figure::{Drawn, FIGURES, Figure, Level, Line, Note, Score};
 pub use finding::{Finding, Rule, suggestion};
 pub use graph::step_seed;
 pub use history::RunHistory;

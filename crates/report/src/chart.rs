@@ -4,7 +4,7 @@
 //! drawing has columns keeps, of every column, its first, lowest, highest and last point, so no spike is lost.
 
 use serde::Serialize;
-use tributary_pipeline::Line;
+use tributary_pipeline::{Drawn, Line};
 
 use crate::axis::{Axis, Tick, bounds, pixel};
 use crate::lettering::cells;
@@ -51,6 +51,8 @@ struct Curve {
     name: String,
     colour: usize,
     dash: usize,
+    /// Class of the style sheet.
+    drawn: &'static str,
     path: String,
     dots: Vec<(f64, f64)>,
     last: String,
@@ -86,11 +88,15 @@ pub(crate) fn draw(step: &str, title: &str, x_label: &str, y_label: &str, lines:
         (Axis::linear(x, (left, RIGHT), 6, false), y_axis, left)
     });
     let left = axes.as_ref().map_or(LEFT, |axes| axes.2);
-    let curves: Vec<Curve> = lines
-        .iter()
-        .zip(&all)
-        .enumerate()
-        .map(|(index, (line, points))| curve(index, line, points, axes.as_ref().map(|(x, y, _)| (x, y))))
+    // The edges of a band have the colour of the curve before them.
+    let own = lines.iter().map(|line| usize::from(line.drawn != Drawn::Edge));
+    let colours = own.scan(0, |seen, own| {
+        *seen += own;
+        Some(seen.saturating_sub(1))
+    });
+    let curves: Vec<Curve> = colours
+        .zip(lines.iter().zip(&all))
+        .map(|(colour, (line, points))| curve(colour, line, points, axes.as_ref().map(|(x, y, _)| (x, y))))
         .collect();
     let mut remarks = Vec::new();
     let missing = all.iter().flatten().count() - finite().count();
@@ -146,16 +152,22 @@ fn curve(index: usize, line: &Line, points: &[(f64, f64)], axes: Option<(&Axis, 
         }
     }
     pieces.retain(|piece| !piece.is_empty());
-    let dots = if points.len() <= MOST_DOTS {
-        pieces.concat()
-    } else {
-        Vec::new()
+    let dots = match line.drawn {
+        Drawn::Points => pieces.concat(),
+        Drawn::Curve if points.len() <= MOST_DOTS => pieces.concat(),
+        Drawn::Curve | Drawn::Edge => Vec::new(),
+    };
+    let (drawn, pieces) = match line.drawn {
+        Drawn::Curve => ("", pieces),
+        Drawn::Edge => ("edge", pieces),
+        Drawn::Points => ("points", Vec::new()),
     };
     let values = bounds(points.iter().map(|point| point.1));
     Curve {
         name: line.name.clone(),
         colour: index % COLOURS,
         dash: index / COLOURS % 3,
+        drawn,
         path: pieces.iter().map(|piece| path(&thinned(piece))).collect(),
         dots,
         last: points
@@ -216,6 +228,7 @@ mod tests {
             name: name.into(),
             x: (0..y.len()).map(|x| x as f64).collect(),
             y,
+            ..Line::default()
         }
     }
 
@@ -249,6 +262,21 @@ mod tests {
             let place = format!(" {}", axis.place(spike));
             assert!(chart.curves[0].path.contains(&place), "{spike}");
         }
+    }
+
+    #[test]
+    fn points_are_not_joined_and_edges_have_their_curves_colour() {
+        let drawn = |drawn: Drawn| Line {
+            drawn,
+            ..line("a", vec![1.0, 3.0, 2.0])
+        };
+        let lines = [Drawn::Curve, Drawn::Edge, Drawn::Points].map(drawn);
+        let [curve, edge, points] = &draw("s", "x", "y", "", &lines).curves[..] else {
+            panic!("three lines are three curves");
+        };
+        assert_eq!((curve.colour, edge.colour, points.colour), (0, 0, 1));
+        assert!(edge.dots.is_empty() && edge.path == curve.path);
+        assert!(points.path.is_empty() && points.dots.len() == 3);
     }
 
     #[test]

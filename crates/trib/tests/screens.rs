@@ -37,7 +37,7 @@ fn help() {
     insta::assert_snapshot!("help", shown(&["--help"]));
     for verb in [
         "run", "plan", "jobs", "schema", "evaluate", "generate", "doctor", "import", "inspect", "verify",
-        "merge", "diff", "report",
+        "merge", "diff", "report", "compare",
     ] {
         let text = shown(&[verb, "--help"]);
         assert!(text.contains("Example"), "{verb}: {text}");

@@ -29,6 +29,7 @@ pub(super) fn reliability(cells: &[&Cell]) -> Option<Figure> {
             name: cell.model.clone(),
             x: filled.iter().map(|bin| share(bin.mass, bin)).collect(),
             y: filled.iter().map(|bin| share(bin.hits as f64, bin)).collect(),
+            ..Line::default()
         })
     };
     let mut lines: Vec<Line> = cells.iter().filter_map(line).collect();
@@ -39,6 +40,7 @@ pub(super) fn reliability(cells: &[&Cell]) -> Option<Figure> {
         name: "calibrated".to_owned(),
         x: vec![0.0, 1.0],
         y: vec![0.0, 1.0],
+        ..Line::default()
     });
     Some(Figure::Series {
         title: format!("Reliability on {}: all tokens of the vocabulary", cells[0].data),
@@ -56,6 +58,7 @@ pub(super) fn influences(cells: &[&Cell]) -> Option<Figure> {
             name: cell.model.clone(),
             x: (0..layers.len()).map(|layer| layer as f64).collect(),
             y: layers.clone(),
+            ..Line::default()
         })
     };
     let lines: Vec<Line> = cells.iter().filter_map(line).collect();
@@ -89,6 +92,7 @@ pub(super) fn states(cells: &[&Cell]) -> Vec<Figure> {
                 name: cell.model.clone(),
                 x: (0..places.len()).map(|place| place as f64).collect(),
                 y: places.iter().map(of).collect(),
+                ..Line::default()
             })
         };
         let lines: Vec<Line> = cells.iter().filter_map(line).collect();

@@ -1,7 +1,7 @@
 //! What a search shows: the curve it believes in, its trials, and the gain over the newest checkpoint beside the baselines'.
 
 use tributary_evaluate::Interval;
-use tributary_pipeline::{Figure, JobError, Line, Note};
+use tributary_pipeline::{Drawn, Figure, JobError, Line, Note};
 use tributary_search::{Posterior, Proposal, Reason, Search, Space};
 
 use super::Candidate;
@@ -47,7 +47,7 @@ fn beliefs(coordinates: &[String], search: &Search, space: Space) -> Result<Vec<
             .iter()
             .map(|point| search.expects(&process, point))
             .collect();
-        let line = |name: &str, deviations: f64| Line {
+        let line = |name: &str, deviations: f64, drawn: Drawn| Line {
             name: name.to_owned(),
             x: points.iter().map(|point| point[at]).collect(),
             // Scores are negative log-likelihoods turned round.
@@ -55,11 +55,12 @@ fn beliefs(coordinates: &[String], search: &Search, space: Space) -> Result<Vec<
                 .iter()
                 .map(|found| -found.mean + deviations * found.deviation)
                 .collect(),
+            drawn,
         };
         let mut lines = vec![
-            line("expected", 0.0),
-            line("expected + 2σ", 2.0),
-            line("expected − 2σ", -2.0),
+            line("expected", 0.0, Drawn::Curve),
+            line("expected + 2σ", 2.0, Drawn::Edge),
+            line("expected − 2σ", -2.0, Drawn::Edge),
         ];
         let span = lines[0].y.iter().copied().fold(f64::MIN, f64::max)
             - lines[0].y.iter().copied().fold(f64::MAX, f64::min);
@@ -70,6 +71,7 @@ fn beliefs(coordinates: &[String], search: &Search, space: Space) -> Result<Vec<
             name: "chosen".to_owned(),
             x: vec![chosen[at]],
             y: vec![-score],
+            drawn: Drawn::Points,
         });
         let title = match is_interval {
             true => "What the search believes".to_owned(),
@@ -99,6 +101,7 @@ fn tried(search: &Search) -> Line {
         name: "trials".to_owned(),
         x: tried.iter().map(|trial| trial.0).collect(),
         y: tried.iter().map(|trial| trial.1).collect(),
+        drawn: Drawn::Points,
     }
 }
 
@@ -119,11 +122,13 @@ fn progress(search: &Search) -> Figure {
                 name: "best so far".to_owned(),
                 x: x.clone(),
                 y: best.collect(),
+                ..Line::default()
             },
             Line {
                 name: "evaluation".to_owned(),
                 x,
                 y: scores,
+                ..Line::default()
             },
         ],
     }

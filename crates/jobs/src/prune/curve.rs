@@ -296,6 +296,7 @@ fn lines(branches: &[Branch], part: ChosenPart) -> Figure {
         name: branch.name.clone(),
         x: (0..branch.points.len()).map(|removed| removed as f64).collect(),
         y: branch.points.iter().map(|point| point.nll).collect(),
+        ..Line::default()
     };
     Figure::Series {
         title: format!("What removing {} costs", part.plural()),

@@ -19,8 +19,8 @@ use tributary_merge::{
 };
 use tributary_model::{Decoder, Device, ModelConfig, load_config};
 use tributary_pipeline::{
-    Estimate, Figure, InputDeclaration, JobContext, JobError, Line, MODEL_KIND, Outcome, OutputDeclaration,
-    PlanContext, Problem, ResolvedInput, TypedJob,
+    Drawn, Estimate, Figure, InputDeclaration, JobContext, JobError, Line, MODEL_KIND, Outcome,
+    OutputDeclaration, PlanContext, Problem, ResolvedInput, TypedJob,
 };
 use tributary_prune::{Text, removals};
 use tributary_train::STATE_KIND;
@@ -472,10 +472,11 @@ fn write(
 /// What was measured, by layer, the removed layers marked.
 fn by_layer(settings: &PruneSettings, metric: &[f64], removed: &[usize]) -> Figure {
     let all: Vec<usize> = (0..metric.len()).collect();
-    let line = |name: &str, layers: &[usize]| Line {
+    let line = |name: &str, layers: &[usize], drawn: Drawn| Line {
         name: name.to_owned(),
         x: layers.iter().map(|layer| *layer as f64).collect(),
         y: layers.iter().map(|layer| metric[*layer]).collect(),
+        drawn,
     };
     let y_label = match settings.by {
         ChosenBy::RelativeMagnitude => "share of what comes out that it adds",
@@ -487,7 +488,10 @@ fn by_layer(settings: &PruneSettings, metric: &[f64], removed: &[usize]) -> Figu
         title: format!("{}{} by layer", name[..1].to_uppercase(), &name[1..]),
         x_label: "layer, from 0".to_owned(),
         y_label: y_label.to_owned(),
-        lines: vec![line("all layers", &all), line("removed", removed)],
+        lines: vec![
+            line("all layers", &all, Drawn::Curve),
+            line("removed", removed, Drawn::Points),
+        ],
     }
 }
 

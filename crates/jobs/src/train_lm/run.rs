@@ -308,6 +308,7 @@ fn figures(log: &[StepMetrics]) -> Vec<Figure> {
             name: name.to_owned(),
             x,
             y,
+            ..Line::default()
         }
     };
     let measured = |line: &StepMetrics| Some((line.step as f64, line.validation_loss?));

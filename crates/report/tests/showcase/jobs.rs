@@ -157,11 +157,13 @@ impl TypedJob for Train {
                     name: "train".into(),
                     x: steps.clone(),
                     y: train,
+                    ..Line::default()
                 },
                 Line {
                     name: "validation".into(),
                     x: checks,
                     y: validation,
+                    ..Line::default()
                 },
             ],
         };
@@ -177,6 +179,7 @@ impl TypedJob for Train {
                     .map(|step| settings.learning_rate * (1.0 + (step / half * 1.57).cos()) / 2.0)
                     .collect(),
                 x: steps,
+                ..Line::default()
             }],
         };
         let mut outcome = Outcome::default()
