@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tributary_data::{Columns, Document, Format, Source, Split, TokenizeOptions, Tokenizer, tokenize};
 use tributary_pipeline::{
     DIRECTORY_KIND, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, PlanContext, Problem,
@@ -54,9 +56,19 @@ fn default_held_out() -> u16 {
 }
 
 impl DataSet {
-    /// Which of 1000 buckets of records it takes, by their content.
-    pub(crate) fn buckets(&self) -> Range<u64> {
-        buckets(self.split, u64::from(self.held_out))
+    /// Which records it takes, whatever the limit.
+    pub(crate) fn records(&self, input: &ResolvedInput) -> Records {
+        let buckets = buckets(self.split, self.held_out);
+        Records {
+            digest: input.digest.clone(),
+            // Outside artifacts the digest is that of the very file or folder, whatever it is called.
+            path: input
+                .artifact
+                .as_ref()
+                .map_or(String::new(), |_| input.path.clone()),
+            cut: cut(self.format, &self.columns, self.separator.as_deref()),
+            buckets: [buckets.start, buckets.end],
+        }
     }
 
     /// The records, in order.
@@ -169,18 +181,64 @@ pub(crate) fn all_documents(
     Ok(all)
 }
 
+/// Records of a text: of which file, how cut, which of them by their content.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Records {
+    digest: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    path: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    cut: String,
+    /// From the first of 1000 buckets to before the second.
+    buckets: [u64; 2],
+}
+
+impl Records {
+    /// The data set that a manifest's settings tell of.
+    pub(crate) fn of_settings(set: &Value) -> Option<Self> {
+        let text = |key: &str| set.get("source")?.get(key)?.as_str();
+        fn part<T: DeserializeOwned + Default>(set: &Value, key: &str) -> T {
+            let value = set.get(key).cloned().unwrap_or(Value::Null);
+            serde_json::from_value(value).unwrap_or_default()
+        }
+        let side = buckets(part(set, "split"), part(set, "held_out"));
+        let separator: Option<String> = part(set, "separator");
+        Some(Self {
+            digest: text("digest")?.to_owned(),
+            // Of a file outside artifacts it says the ending.
+            path: text("path")
+                .filter(|path| !path.starts_with('*'))
+                .unwrap_or_default()
+                .to_owned(),
+            cut: cut(part(set, "format"), &part(set, "columns"), separator.as_deref()),
+            buckets: [side.start, side.end],
+        })
+    }
+
+    /// Have the two anything in common? Of a text that is cut otherwise, anything may be anywhere.
+    pub(crate) fn overlap(&self, other: &Records) -> bool {
+        let [(a, b), (c, d)] = [self.buckets, other.buckets].map(|[start, end]| (start, end));
+        (&self.digest, &self.path) == (&other.digest, &other.path)
+            && (self.cut != other.cut || a.max(c) < b.min(d))
+    }
+}
+
+/// How a text is cut into records, where it is said.
+fn cut(format: Option<Format>, columns: &Columns, separator: Option<&str>) -> String {
+    match (format, columns == &Columns::default(), separator) {
+        (None, true, None) => String::new(),
+        (format, _, separator) => json!([format, columns, separator]).to_string(),
+    }
+}
+
 /// The buckets of a side of the split: the first `held_out` of 1000 are held out.
-pub(crate) fn buckets(split: Split, held_out: u64) -> Range<u64> {
+fn buckets(split: Split, held_out: u16) -> Range<u64> {
+    let held_out = u64::from(held_out);
     match split {
         Split::All => 0..1000,
         Split::Train => held_out..1000,
         Split::HeldOut => 0..held_out,
     }
-}
-
-/// Have the two anything in common?
-pub(crate) fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
-    a.start.max(b.start) < a.end.min(b.end)
 }
 
 /// One problem for every data set of `first` that has documents of `second`, which judges. Both by field and data sets.
@@ -189,22 +247,36 @@ pub(crate) fn shared(
     (judging, second): (&str, &[DataSet]),
     plan: &PlanContext<'_>,
 ) -> Vec<Problem> {
-    let input = |field: &str, at: usize| plan.input(&format!("{field}.{at}.source"));
+    let (first, second) = (known(field, first, plan), known(judging, second, plan));
+    let is_shared = |(_, records): &&(usize, Records)| second.iter().any(|(_, other)| records.overlap(other));
+    let problem = |(at, _): &(usize, Records)| {
+        let message = format!("this text is among `{judging}`, which judges the result");
+        let help = "take `split: train` here and `split: held_out` there, or other text";
+        Problem::new(format!("{field}.{at}.source"), message).help(help)
+    };
+    first.iter().filter(is_shared).map(problem).collect()
+}
+
+/// One problem for every data set whose documents an earlier one has too: counted twice, they would make errors too small.
+pub(crate) fn repeated(field: &str, sets: &[DataSet], plan: &PlanContext<'_>) -> Vec<Problem> {
+    let known = known(field, sets, plan);
     let mut problems = Vec::new();
-    for (at, set) in first.iter().enumerate() {
-        let is_same = |(number, other): (usize, &DataSet)| {
-            let (Some(a), Some(b)) = (input(field, at), input(judging, number)) else {
-                return false;
-            };
-            (&a.digest, &a.path) == (&b.digest, &b.path) && overlap(&set.buckets(), &other.buckets())
-        };
-        if second.iter().enumerate().any(is_same) {
-            let message = format!("this text is among `{judging}`, which judges the result");
-            let help = "take `split: train` here and `split: held_out` there, or other text";
-            problems.push(Problem::new(format!("{field}.{at}.source"), message).help(help));
+    for (number, (at, records)) in known.iter().enumerate() {
+        if let Some((earlier, _)) = known[..number].iter().find(|(_, other)| other.overlap(records)) {
+            let message = format!("documents of it are in `{field}.{earlier}` too, and would count twice");
+            problems.push(Problem::new(format!("{field}.{at}.source"), message).help("list each text once"));
         }
     }
     problems
+}
+
+/// The records of the data sets that are there.
+fn known(field: &str, sets: &[DataSet], plan: &PlanContext<'_>) -> Vec<(usize, Records)> {
+    let records = |(at, set): (usize, &DataSet)| {
+        let input = plan.input(&format!("{field}.{at}.source"))?;
+        Some((at, set.records(input)))
+    };
+    sets.iter().enumerate().filter_map(records).collect()
 }
 
 fn side(split: Split) -> &'static str {
@@ -212,5 +284,46 @@ fn side(split: Split) -> &'static str {
         Split::All => "all",
         Split::Train => "train",
         Split::HeldOut => "held_out",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(split: Split, separator: Option<&str>) -> Records {
+        let side = buckets(split, 50);
+        Records {
+            digest: "5bd8".to_owned(),
+            path: String::new(),
+            cut: cut(None, &Columns::default(), separator),
+            buckets: [side.start, side.end],
+        }
+    }
+
+    #[test]
+    fn sides_are_apart_unless_they_are_cut_otherwise() {
+        let [all, train, held_out] = [Split::All, Split::Train, Split::HeldOut].map(|split| set(split, None));
+        assert!(all.overlap(&train) && all.overlap(&held_out) && !train.overlap(&held_out));
+        // A story may hold paragraphs of both sides.
+        assert!(train.overlap(&set(Split::HeldOut, Some(""))));
+        let other = Records {
+            digest: "5bd9".to_owned(),
+            ..all.clone()
+        };
+        assert!(!all.overlap(&other));
+    }
+
+    #[test]
+    fn settings_in_a_manifest_tell_the_same() {
+        let source = json!({"digest": "5bd8", "path": "*.txt"});
+        let mut settings = json!({
+            "source": source, "split": "train", "held_out": 50, "columns": {}, "format": null, "separator": null,
+        });
+        assert_eq!(Records::of_settings(&settings), Some(set(Split::Train, None)));
+        settings["separator"] = json!("");
+        assert_eq!(Records::of_settings(&settings), Some(set(Split::Train, Some(""))));
+        settings["source"] = json!("no map");
+        assert_eq!(Records::of_settings(&settings), None);
     }
 }

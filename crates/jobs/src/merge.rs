@@ -23,6 +23,7 @@ use tributary_train::STATE_KIND;
 
 use crate::blame::Blame;
 use crate::merge_figures::outcome;
+use crate::names::label;
 use crate::trained_on;
 
 /// Merges models.
@@ -80,7 +81,7 @@ impl Opened {
             if names.contains_key(&text) {
                 continue;
             }
-            let name = unused(&found.label, |name| {
+            let name = unused(&label(found), |name| {
                 names.values().any(|other| other == name) || is_word(name)
             });
             names.insert(text, name.clone());

@@ -7,13 +7,17 @@ use tributary_pipeline::{InputRef, ResolvedInput};
 pub(crate) fn labels(inputs: &[&ResolvedInput]) -> Vec<String> {
     let mut names = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
-        let name = match &input.reference {
-            InputRef::Step { output, .. } if output != "model" => format!("{}.{output}", input.label),
-            _ => input.label.clone(),
-        };
-        names.push(distinct(name, index, &names));
+        names.push(distinct(label(input), index, &names));
     }
     names
+}
+
+/// The name of a model's step or folder, with its output where that is not `model`.
+pub(crate) fn label(input: &ResolvedInput) -> String {
+    match &input.reference {
+        InputRef::Step { output, .. } if output != "model" => format!("{}.{output}", input.label),
+        _ => input.label.clone(),
+    }
 }
 
 /// A name, with its position if another has it already.

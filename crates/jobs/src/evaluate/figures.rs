@@ -70,9 +70,12 @@ pub(super) fn influences(cells: &[&Cell]) -> Option<Figure> {
     })
 }
 
+/// What a figure of hidden states shows: title, label of its ordinates, and the statistic.
+type Statistic = (&'static str, &'static str, fn(&StateStatistics) -> f64);
+
 /// Hidden states of models on one data set: a figure for each statistic.
 pub(super) fn states(cells: &[&Cell]) -> Vec<Figure> {
-    let statistics: [(&str, &str, fn(&StateStatistics) -> f64); 3] = [
+    let statistics: [Statistic; 3] = [
         ("Length of hidden states", "mean Euclidean norm", |place| {
             place.norm
         }),
@@ -85,7 +88,7 @@ pub(super) fn states(cells: &[&Cell]) -> Vec<Figure> {
             |place| place.alike,
         ),
     ];
-    let figure = |(what, y_label, of): (&str, &str, fn(&StateStatistics) -> f64)| {
+    let figure = |(what, y_label, of): Statistic| {
         let line = |cell: &&Cell| {
             let places = &cell.hidden_states.as_ref()?.places;
             Some(Line {

@@ -113,7 +113,11 @@ impl TypedJob for MergeSearch {
 
     fn check(&self, settings: &MergeSearchSettings, plan: &PlanContext<'_>) -> Vec<Problem> {
         let mut problems = settings.problems();
+        if let Some(merge) = settings.merge.as_ref().filter(|_| problems.is_empty()) {
+            problems.extend(recipe::problems(merge, &settings.checkpoints));
+        }
         problems.extend(data_set::check("data", &settings.data, plan));
+        problems.extend(data_set::repeated("data", &settings.data, plan));
         if !settings.calibration.is_empty() {
             problems.extend(data_set::check("calibration", &settings.calibration, plan));
             let judging = ("data", settings.data.as_slice());

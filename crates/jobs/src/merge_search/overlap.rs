@@ -15,14 +15,15 @@ pub(super) fn problems<'a>(
     for (at, set) in settings.data.iter().enumerate() {
         let field = format!("data.{at}.source");
         let Some(source) = input(&field) else { continue };
-        let has_seen = |model: &&&ResolvedInput| {
-            trained_on::of(model)
-                .iter()
-                .any(|trained| trained.has_records_of(set, source))
-        };
+        let records = set.records(source);
+        let has_seen =
+            |model: &&&ResolvedInput| trained_on::of(model).iter().any(|seen| seen.overlap(&records));
         if let Some(model) = models.iter().find(has_seen) {
-            let message = format!("{} was trained on this text", model.label);
-            let help = "take the held-out side (`split: held_out`) of what was trained on with `split: train`, or other text";
+            let message = format!(
+                "{} or a model it was made of was trained on this text",
+                model.label
+            );
+            let help = "take the held-out side (`split: held_out`) of what was trained on with `split: train`, cut into documents alike, or other text";
             problems.push(Problem::new(field, message).help(help));
         }
     }

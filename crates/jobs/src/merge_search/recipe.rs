@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tributary_merge::{MergeOptions, MergePlan, MergeSpec, ModelSpec, ParameterValue, Source, Watch, plan};
 use tributary_model::{Decoder, Device};
-use tributary_pipeline::{JobContext, JobError, ResolvedInput};
+use tributary_pipeline::{InputRef, JobContext, JobError, Problem, ResolvedInput};
 use tributary_store::Store;
 
 use super::settings::MethodSettings;
@@ -48,22 +48,8 @@ impl Recipe {
             }
             (None, None) => None,
         };
-        let model = |name: &String| ModelSpec {
-            model: name.clone(),
-            ..ModelSpec::default()
-        };
         Ok(Recipe {
-            spec: MergeSpec {
-                merge_method: merge.merge_method.clone(),
-                models: names
-                    .iter()
-                    .filter(|name| base_model.as_ref() != Some(name))
-                    .map(model)
-                    .collect(),
-                base_model,
-                parameters: merge.parameters.clone(),
-                ..MergeSpec::default()
-            },
+            spec: spec(merge, names, base_model),
             sources,
             searched: merge.search.keys().cloned().collect(),
             threads,
@@ -81,10 +67,7 @@ impl Recipe {
 
     /// The merge with these values of the searched parameters.
     pub(super) fn plan(&self, values: &[f64]) -> Result<MergePlan, JobError> {
-        let mut spec = self.spec.clone();
-        let values = self.named(values).into_iter();
-        spec.parameters
-            .extend(values.map(|(name, value)| (name, ParameterValue::from(value))));
+        let spec = filled(self.spec.clone(), self.named(values));
         let options = MergeOptions {
             threads: Some(self.threads.max(1)),
             ..MergeOptions::default()
@@ -107,4 +90,50 @@ impl Recipe {
         self.plan(values)?.publish(&store, &watch).blame("merging")?;
         Decoder::load(&store.directory(), device).blame("loading the merged model")
     }
+}
+
+/// The merge of these models, the searched parameters left out.
+fn spec(merge: &MethodSettings, names: &[String], base_model: Option<String>) -> MergeSpec {
+    let model = |name: &String| ModelSpec {
+        model: name.clone(),
+        ..ModelSpec::default()
+    };
+    let others = names.iter().filter(|name| base_model.as_ref() != Some(name));
+    MergeSpec {
+        merge_method: merge.merge_method.clone(),
+        models: others.map(model).collect(),
+        base_model,
+        parameters: merge.parameters.clone(),
+        ..MergeSpec::default()
+    }
+}
+
+fn filled(mut spec: MergeSpec, values: BTreeMap<String, f64>) -> MergeSpec {
+    let values = values.into_iter();
+    spec.parameters
+        .extend(values.map(|(name, value)| (name, ParameterValue::from(value))));
+    spec
+}
+
+/// What is wrong whatever the models are: the method, its parameters, what they are of.
+pub(super) fn problems(merge: &MethodSettings, checkpoints: &[InputRef]) -> Vec<Problem> {
+    let names: Vec<String> = checkpoints.iter().map(InputRef::to_string).collect();
+    let base = merge.base_model.as_ref().map(InputRef::to_string);
+    let [least, _] = merge.ends();
+    let values = merge.search.keys().cloned().zip(least).collect();
+    let problem = |found: tributary_merge::Problem| {
+        let name = found.path.strip_prefix("parameters.");
+        let field = match name.filter(|name| merge.search.contains_key(*name)) {
+            Some(name) => format!("merge.search.{name}"),
+            None if found.path.starts_with("models") => "merge".to_owned(),
+            None => format!("merge.{}", found.path),
+        };
+        Problem {
+            field,
+            message: found.message,
+            help: found.help,
+        }
+    };
+    let found = filled(spec(merge, &names, base), values).check();
+    found.into_iter().map(problem).collect()
 }

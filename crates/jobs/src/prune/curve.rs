@@ -306,6 +306,15 @@ fn lines(branches: &[Branch], part: ChosenPart) -> Figure {
     }
 }
 
+/// So many parameters in millions, a hundred thousand exact; of small models hundreds.
+fn millions(parameters: usize) -> String {
+    let millions = parameters as f64 / 1e6;
+    match millions < 10.0 {
+        true => format!("{millions:.4}"),
+        false => format!("{millions:.1}"),
+    }
+}
+
 fn table(branches: &[Branch], mended: Option<&str>) -> Figure {
     let main = &branches[0];
     let second = branches.get(1).filter(|_| mended.is_some());
@@ -346,7 +355,7 @@ fn table(branches: &[Branch], mended: Option<&str>) -> Figure {
         let mut row = vec![
             count.to_string(),
             layers.join(", "),
-            format!("{:.1}", point.parameters as f64 / 1e6),
+            millions(point.parameters),
             format!("{:.4}", point.nll),
             difference(point),
             format!("{:.1} %", 100.0 * correct),

@@ -238,7 +238,7 @@ fn run(settings: &PruneSettings, context: &JobContext) -> Result<Outcome, JobErr
     if !mended.in_vain.is_empty() {
         let layers: Vec<String> = mended.in_vain.iter().map(usize::to_string).collect();
         context.progress.message(&format!(
-            "nothing is gained on text held back in the place of layers {}: they are removed and no more; more calibration text may help",
+            "layers {} are removed and no more: on calibration text held back nothing is gained in their place, or too few documents left any to hold back; more text may help",
             layers.join(", ")
         ));
     }

@@ -28,6 +28,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     if json {
         return pretty(&compared);
     }
+    line(format!("both were asked the same: {}", compared.asked))?;
     for row in &compared.rows {
         let found = &row.difference;
         let verdict = match found.includes_zero() {

@@ -223,6 +223,45 @@ fn text_that_an_ancestor_was_trained_on_is_refused() {
     );
 }
 
+/// What shows from the file is told before anything is trained.
+#[test]
+fn mistakes_in_a_searched_method_are_told_at_once() {
+    let method = |merge: &str| {
+        let pair = PAIR.replace("      tolerance: 0\n", &format!("      merge: {merge}\n"));
+        let folder = folder_with(&steps(&format!("{TRAINED}{pair}")));
+        let said = run(folder.path(), &["plan", "p.yaml"]);
+        (said.status.code(), stderr(&said))
+    };
+    let range = "{low: 0.2, high: 0.8}";
+    for (merge, words) in [
+        (
+            format!("{{merge_method: tees, search: {{density: {range}}}}}"),
+            "\"tees\"",
+        ),
+        (
+            format!("{{merge_method: linear, search: {{densty: {range}}}}}"),
+            "densty",
+        ),
+        (
+            format!("{{merge_method: ties, parameters: {{weight: 1}}, search: {{density: {range}}}}}"),
+            "base_model",
+        ),
+        (
+            format!("{{merge_method: ties, base_model: '${{base.step_6}}', search: {{density: {range}}}}}"),
+            "weight",
+        ),
+    ] {
+        let (code, said) = method(&merge);
+        assert_eq!(code, Some(78), "{merge}: {said}");
+        assert!(said.contains(words), "{merge}: {said}");
+    }
+    let right = format!(
+        "{{merge_method: ties, base_model: '${{base.step_6}}', parameters: {{weight: 1}}, search: {{density: {range}}}}}"
+    );
+    let (code, said) = method(&right);
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[test]
 fn without_a_gain_nothing_is_published_if_one_is_required() {
     // So early in a training, what is older is worse by far.

@@ -71,6 +71,9 @@ pub(crate) struct Options {
     /// Tokens of a window: a prediction looks back on one less (default: the model's context, at most 2048)
     #[arg(long)]
     context: Option<usize>,
+    /// For plain text: the line that ends a document, "" for blank lines (default: <|endoftext|>)
+    #[arg(long, conflicts_with = "task")]
+    separator: Option<String>,
     /// Also score the token that ends a text, at the end of each document (the step kind evaluate does)
     #[arg(long)]
     end_of_text: bool,
@@ -112,7 +115,11 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<(), Failure> {
     };
     let records: Vec<_> = texts
         .iter()
-        .map(|data| Source::open(data)?.records())
+        .map(|data| {
+            let mut source = Source::open(data)?;
+            source.separator = options.separator.clone();
+            source.records()
+        })
         .collect::<Result<_, _>>()?;
     let store = open_model(&options.model)?;
     // Says what is missing if this is no model at all; the tokenizer would only miss its own file.
