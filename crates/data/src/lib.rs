@@ -29,7 +29,7 @@ pub use batch::{
 pub use chat::{CHATML, ChatTemplate, ScoredText};
 pub use error::{Error, Place, Result};
 pub use record::{Message, Record};
-pub use source::{Columns, Format, Input, Records, Source, read};
+pub use source::{Columns, DEFAULT_SEPARATOR, Format, Input, Records, Source, read};
 pub use split::{Overlap, Split, overlap};
 pub use synth::{Corpus, World, write_corpus};
 pub use tokenize::{Document, Overlong, TokenizeOptions, tokenize, tokenize_blocks, tokenize_one};

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tributary_data::{Columns, Document, Format, Source, Split, TokenizeOptions, Tokenizer, tokenize};
+use tributary_data::{
+    Columns, DEFAULT_SEPARATOR, Document, Format, Source, Split, TokenizeOptions, Tokenizer, tokenize,
+};
 use tributary_pipeline::{
     DIRECTORY_KIND, FILE_KIND, InputDeclaration, InputRef, JobContext, JobError, PlanContext, Problem,
     ResolvedInput,
@@ -66,7 +68,7 @@ impl DataSet {
                 .artifact
                 .as_ref()
                 .map_or(String::new(), |_| input.path.clone()),
-            cut: cut(self.format, &self.columns, self.separator.as_deref()),
+            cut: cut(&input.path, self.format, &self.columns, self.separator.as_deref()),
             buckets: [buckets.start, buckets.end],
         }
     }
@@ -202,15 +204,21 @@ impl Records {
             serde_json::from_value(value).unwrap_or_default()
         }
         let side = buckets(part(set, "split"), part(set, "held_out"));
+        let path = text("path").unwrap_or_default();
         let separator: Option<String> = part(set, "separator");
         Some(Self {
             digest: text("digest")?.to_owned(),
             // Of a file outside artifacts it says the ending.
-            path: text("path")
-                .filter(|path| !path.starts_with('*'))
-                .unwrap_or_default()
-                .to_owned(),
-            cut: cut(part(set, "format"), &part(set, "columns"), separator.as_deref()),
+            path: match path.starts_with('*') {
+                true => String::new(),
+                false => path.to_owned(),
+            },
+            cut: cut(
+                path,
+                part(set, "format"),
+                &part(set, "columns"),
+                separator.as_deref(),
+            ),
             buckets: [side.start, side.end],
         })
     }
@@ -223,11 +231,15 @@ impl Records {
     }
 }
 
-/// How a text is cut into records, where it is said.
-fn cut(format: Option<Format>, columns: &Columns, separator: Option<&str>) -> String {
-    match (format, columns == &Columns::default(), separator) {
-        (None, true, None) => String::new(),
-        (format, _, separator) => json!([format, columns, separator]).to_string(),
+/// How a file is cut into records, where that is not as its ending says.
+fn cut(path: &str, format: Option<Format>, columns: &Columns, separator: Option<&str>) -> String {
+    let usual = Format::from_name(path);
+    let format = format.or(usual);
+    let separator =
+        separator.filter(|separator| *separator != DEFAULT_SEPARATOR && format == Some(Format::Text));
+    match (format == usual, columns == &Columns::default(), separator) {
+        (true, true, None) => String::new(),
+        _ => json!([format, columns, separator]).to_string(),
     }
 }
 
@@ -296,7 +308,7 @@ mod tests {
         Records {
             digest: "5bd8".to_owned(),
             path: String::new(),
-            cut: cut(None, &Columns::default(), separator),
+            cut: cut("a.txt", None, &Columns::default(), separator),
             buckets: [side.start, side.end],
         }
     }
@@ -320,6 +332,9 @@ mod tests {
         let mut settings = json!({
             "source": source, "split": "train", "held_out": 50, "columns": {}, "format": null, "separator": null,
         });
+        assert_eq!(Records::of_settings(&settings), Some(set(Split::Train, None)));
+        settings["separator"] = json!(DEFAULT_SEPARATOR);
+        settings["format"] = json!("text");
         assert_eq!(Records::of_settings(&settings), Some(set(Split::Train, None)));
         settings["separator"] = json!("");
         assert_eq!(Records::of_settings(&settings), Some(set(Split::Train, Some(""))));

@@ -1,14 +1,16 @@
 //! Which texts a model was fitted to, as its manifest tells: by its own training, and by that of every model it was made of.
 //!
 //! Steps that make models write it as the fact `trained_on`, so that it is known however many trainings, merges and prunings ago a text
-//! was read. Texts are told apart by file: the same sentences in another file are other text. Models from elsewhere tell nothing.
+//! was read. Texts are told apart by file, or by artifact and file in it: the same sentences elsewhere are other text. Models that no step
+//! made tell nothing.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tributary_pipeline::{JobContext, JobError, Outcome, ResolvedInput};
+use tributary_pipeline::{JobContext, JobError, Outcome, ResolvedInput, TypedJob};
 
 use crate::data_set::{DataSet, Records};
+use crate::train_lm::TrainLm;
 
 /// Name of the fact.
 const FACT: &str = "trained_on";
@@ -19,10 +21,12 @@ pub(crate) fn of(model: &ResolvedInput) -> BTreeSet<Records> {
         return BTreeSet::new();
     };
     let manifest = artifact.manifest();
-    match manifest.facts.get(FACT) {
-        Some(known) => serde_json::from_value(known.clone()).unwrap_or_default(),
+    let told = manifest.facts.get(FACT).cloned().unwrap_or(Value::Null);
+    match serde_json::from_value(told) {
+        Ok(known) => known,
         // Written before there was the fact: at least its own training is known.
-        None => own(&manifest.settings),
+        Err(_) if manifest.producer.job == TrainLm::KIND => own(&manifest.settings),
+        Err(_) => BTreeSet::new(),
     }
 }
 

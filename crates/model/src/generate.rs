@@ -262,9 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn what_prompts_begin_with_is_read_once() {
+    fn prompts_begun_together_are_continued_as_each_alone() {
         let decoder = decoder();
-        // One is all that the others begin with; another has more in common with none.
+        // The first is all that the others begin with.
         let head: Vec<u32> = (0..40).map(|at| (at * 11) % 60).collect();
         let prompts: Vec<Vec<u32>> = [&[][..], &[5, 9, 1], &[5, 8]]
             .iter()

@@ -16,3 +16,4 @@ mod text;
 pub use columns::Columns;
 pub use input::Input;
 pub use location::{Format, Records, Source, read};
+pub use text::DEFAULT_SEPARATOR;

@@ -12,7 +12,7 @@ use crate::source::Input;
 use crate::source::lines::Lines;
 
 /// The separator where none is given.
-pub(super) const DEFAULT_SEPARATOR: &str = "<|endoftext|>";
+pub const DEFAULT_SEPARATOR: &str = "<|endoftext|>";
 
 pub(super) struct TextRecords {
     lines: Lines,

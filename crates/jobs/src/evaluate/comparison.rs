@@ -9,7 +9,8 @@ use tributary_evaluate::{
 };
 use tributary_store::Artifact;
 
-use super::{DOCUMENTS_FILE, Evaluate, TOP};
+use super::settings::{ACCURACIES, TOP};
+use super::{DOCUMENTS_FILE, Evaluate};
 use tributary_pipeline::{JobError, TypedJob};
 
 /// Seed of the bootstrap: the same comparison gives the same interval.
@@ -233,7 +234,7 @@ fn scores(artifact: &Artifact) -> Result<Scores, JobError> {
                 let number = |key: &str| line.get(key).and_then(Value::as_f64).ok_or_else(broken);
                 let id = text("id").ok_or_else(broken)?;
                 let tokens = number("tokens")? as u64;
-                for (k, metric) in TOP.iter().zip(["accuracy", "top-5 accuracy"]) {
+                for (k, metric) in TOP.iter().zip(ACCURACIES) {
                     if let Some(correct) = line.get(format!("top_{k}")).and_then(Value::as_f64) {
                         add(data.clone(), metric, id.clone(), tokens, correct);
                     }

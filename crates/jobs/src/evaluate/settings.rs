@@ -68,8 +68,10 @@ pub enum Metric {
     HiddenStates,
 }
 
-/// The k of the accuracies.
+/// The k of the accuracies ...
 pub(super) const TOP: [usize; 2] = [1, 5];
+/// ... and what comparisons call them.
+pub(super) const ACCURACIES: [&str; 2] = ["accuracy", "top-5 accuracy"];
 
 impl Metric {
     pub(super) fn title(self, bins: u32) -> String {

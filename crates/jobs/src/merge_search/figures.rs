@@ -21,16 +21,13 @@ pub(super) fn all(
     proposals: &[(Proposal, Option<usize>)],
     candidates: &[Candidate],
     winner: &Candidate,
-) -> Vec<Result<Figure, JobError>> {
-    let mut figures = match beliefs(&settings.coordinates(names), search, settings.space()) {
-        Ok(found) => found.into_iter().map(Ok).collect(),
-        Err(error) => vec![Err(error)],
-    };
-    figures.push(Ok(progress(search)));
-    figures.push(Ok(comparison(settings, names, candidates)));
-    figures.push(Ok(trials(settings, names, search, proposals)));
-    figures.push(Ok(verdict(winner, candidates)));
-    figures
+) -> Result<Vec<Figure>, JobError> {
+    let mut figures = beliefs(&settings.coordinates(names), search, settings.space())?;
+    figures.push(progress(search));
+    figures.push(comparison(settings, names, candidates));
+    figures.push(trials(settings, names, search, proposals));
+    figures.push(verdict(settings, winner, candidates));
+    Ok(figures)
 }
 
 /// What the process expects, with a band of two standard deviations: of every point of an interval, beside the trials; of more
@@ -216,7 +213,7 @@ fn what_varies(settings: &MergeSearchSettings, names: &[String]) -> String {
     }
 }
 
-fn verdict(winner: &Candidate, candidates: &[Candidate]) -> Figure {
+fn verdict(settings: &MergeSearchSettings, winner: &Candidate, candidates: &[Candidate]) -> Figure {
     let note = match winner.gain {
         Some(gain) if gain.low > 0.0 => Note::info(format!(
             "The mixture found is better than the newest checkpoint by {:.5} nats a token on text it was not chosen on, 95 % interval \
@@ -238,8 +235,12 @@ fn verdict(winner: &Candidate, candidates: &[Candidate]) -> Figure {
     let better = |candidate: &&Candidate| candidate.searched < winner.searched && candidate.is_of_the_same();
     let best = candidates.iter().filter(better);
     let best = best.min_by(|a, b| a.searched.total_cmp(&b.searched)).map(|best| {
+        let advice = match (&best.subject, &settings.merge) {
+            (Subject::Mixture(_), None) => ": more evaluations, or a lower `least`, may find it",
+            _ => "",
+        };
         Note::warning(format!(
-            "{} is better where the search looked, {:.5} beside {:.5} nats a token: more evaluations may find it.",
+            "{} is better where the search looked, {:.5} beside {:.5} nats a token{advice}.",
             best.name, best.searched, winner.searched
         ))
     });

@@ -68,7 +68,7 @@ impl TypedJob for MergeSearch {
     type Settings = MergeSearchSettings;
     const KIND: &'static str = "merge.search";
     // The merge engine writes the result.
-    const VERSION: u32 = 2 + 1000 * MERGE_VERSION;
+    const VERSION: u32 = 3 + 1000 * MERGE_VERSION;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str = "Finds the mixture of checkpoints, or the parameters of a merge method, that predict held-out text best, by Bayesian optimisation";
     const EXAMPLE: &'static str = "- id: mixed
@@ -164,7 +164,8 @@ impl TypedJob for MergeSearch {
             && problems.is_empty()
         {
             let compared = (0..settings.compare.len()).filter_map(|at| plan.input(&format!("compare.{at}")));
-            let models: Vec<&ResolvedInput> = inputs.iter().copied().chain(compared).collect();
+            let others = compared.chain(plan.input(BASE));
+            let models: Vec<&ResolvedInput> = inputs.iter().copied().chain(others).collect();
             problems.extend(overlap::problems(settings, &models, |field| plan.input(field)));
             let newest = settings.only(inputs.len() - 1);
             if let Err(error) = merge_plan(&labels(&inputs), &inputs, &newest, 1) {
@@ -288,11 +289,13 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     let others = (0..settings.compare.len())
         .map(|at| context.input(&format!("compare.{at}")))
         .collect::<Result<Vec<_>, _>>()?;
-    let models: Vec<&ResolvedInput> = inputs.iter().chain(&others).copied().collect();
+    let base = has_base(settings).then(|| context.input(BASE)).transpose()?;
+    let all = inputs.iter().chain(&others);
+    let models: Vec<&ResolvedInput> = all.clone().chain(&base).copied().collect();
     if let Some(problem) = overlap::problems(settings, &models, |field| context.input(field).ok()).first() {
         return Err(JobError::config(problem.message.clone()));
     }
-    for model in models {
+    for model in all {
         same_tokens(model, inputs[newest])?;
     }
     let documents = documents(settings, context, inputs[newest])?;
@@ -318,7 +321,6 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
         batch_tokens: settings.batch_tokens as usize,
     };
     let calibration = calibration(settings, context, inputs[newest], options.context)?;
-    let base = has_base(settings).then(|| context.input(BASE)).transpose()?;
     let recipe = match &settings.merge {
         Some(merge) => Recipe::new(merge, &names, &inputs, base, context.threads)?,
         None => Recipe::default(),
@@ -415,9 +417,8 @@ fn run(settings: &MergeSearchSettings, context: &JobContext) -> Result<Outcome, 
     .fact("gain", json!(gain))
     .fact("documents_searched", evaluator.documents(Half::Search))
     .fact("documents_reporting", evaluator.documents(Half::Report));
-    figures::all(settings, &names, &search, &proposals, &candidates, winner)
-        .into_iter()
-        .try_fold(outcome, |outcome, figure| Ok(outcome.figure(figure?)))
+    let figures = figures::all(settings, &names, &search, &proposals, &candidates, winner)?;
+    Ok(figures.into_iter().fold(outcome, Outcome::figure))
 }
 
 fn no_gain(found: &str, gain: Interval) -> JobError {

@@ -47,7 +47,7 @@ impl TypedJob for Prune {
     type Settings = PruneSettings;
     const KIND: &'static str = "prune";
     // The merge engine writes the result.
-    const VERSION: u32 = 4 + 1000 * MERGE_VERSION;
+    const VERSION: u32 = 5 + 1000 * MERGE_VERSION;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str = "Removes the layers of a model that change their input least (ShortGPT), or parts of them, and heals what is left";
     const EXAMPLE: &'static str = "- id: pruned

@@ -33,7 +33,7 @@ pub struct TrainLm;
 impl TypedJob for TrainLm {
     type Settings = TrainLmSettings;
     const KIND: &'static str = "train.lm";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const USES_DEVICE: bool = true;
     const SUMMARY: &'static str = "Trains a language model: new, from other weights (warm_start), or on from a training state (resume).";
     const EXAMPLE: &'static str = "- id: tuned

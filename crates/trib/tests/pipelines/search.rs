@@ -187,40 +187,45 @@ fn text_that_a_checkpoint_was_trained_on_is_refused() {
     );
 }
 
-/// However many steps ago.
+/// However many steps ago. What chose layers and was not fitted to is no training.
 #[test]
 fn text_that_an_ancestor_was_trained_on_is_refused() {
-    let merged = |id: &str, weight: f64| {
-        format!(
-            "
-  - id: {id}
+    // Two trainings, on the sides [500, 1000) and [0, 300) of the split.
+    let other = TRAINED[TRAINED.find("  - id: base").unwrap()..]
+        .replace("id: base", "id: other")
+        .replace("split: train, held_out: 500", "split: held_out, held_out: 300");
+    let derived = "
+  - id: even
     job: merge
     with:
       merge_method: linear
-      models: [{{model: '${{base.step_18}}'}}, {{model: '${{base.step_24}}', parameters: {{weight: {weight}}}}}]
-      parameters: {{weight: 1}}
-"
-        )
-    };
-    let overlapping = PAIR
-        .replace("${base.step_18}", "${even.model}")
-        .replace("${base.step_24}", "${pruned.model}")
-        .replace("compare: ['${base.model}']", "compare: []")
-        .replace("held_out: 500", "held_out: 600");
-    let pruned = "
+      models: [{model: '${base.step_18}'}, {model: '${base.step_24}'}]
+      parameters: {weight: 1}
   - id: pruned
     job: prune
-    with: {model: '${uneven.model}', part: attention, layers: [2]}
+    with: {model: '${even.model}', part: attention, layers: [2]}
+  - id: thinner
+    job: prune
+    with: {model: '${other.model}', part: attention, remove: 1, data: [{source: '${corpus.facts}'}]}
 ";
-    let [even, uneven] = [merged("even", 1.0), merged("uneven", 2.0)];
-    let folder = folder_with(&steps(&format!("{TRAINED}{even}{uneven}{pruned}{overlapping}")));
-    let said = run(folder.path(), &["run", "p.yaml", "--no-report"]);
-    assert_eq!(said.status.code(), Some(78), "{}", stderr(&said));
+    let search = |first: &str, second: &str| {
+        let pair = PAIR
+            .replace("${base.step_18}", first)
+            .replace("${base.step_24}", second)
+            .replace("compare: ['${base.model}']", "compare: []")
+            .replace("split: held_out, held_out: 500", "split: train, held_out: 500");
+        let folder = folder_with(&steps(&format!("{TRAINED}{other}{derived}{pair}")));
+        let said = run(folder.path(), &["run", "p.yaml", "--no-report"]);
+        (said.status.code(), stderr(&said))
+    };
+    let (code, said) = search("${other.model}", "${pruned.model}");
+    assert_eq!(code, Some(78), "{said}");
     assert!(
-        stderr(&said).contains("was trained on this text"),
-        "{}",
-        stderr(&said)
+        said.contains("pruned or a model it was made of was trained on this text"),
+        "{said}"
     );
+    let (code, said) = search("${other.model}", "${thinner.model}");
+    assert_eq!(code, Some(0), "{said}");
 }
 
 /// What shows from the file is told before anything is trained.
