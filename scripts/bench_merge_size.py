@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Cost of a merge against the size and the number of the models: is it flat a byte, and is memory flat?
+"""Cost of a merge against the size and the number of the models: is time linear in bytes, and is memory flat?
 
     VENV/bin/python scripts/bench_merge_size.py /tmp/bench-sizes [--program target/release/trib] [--rounds 3]
 
@@ -10,9 +10,16 @@ page cache as long as two models fit there, and the merge has no knowledge of th
 wall clock over the bytes that the merge says it read and wrote.
 
 Prints a Markdown table and a verdict (exit code 1 if it is bad), and draws docs/figures/merge_cost.svg (`--figure`).
-Flat means: the dearest byte of a method costs at most `--flat` times the cheapest, over sizes of 1 GB a model and up (below,
-what every merge costs once counts), and no merge of any size or number takes more than `--memory` MB, its 256 MiB of
-blocks and the program. Needs numpy, torch and safetensors, to make the models.
+
+A byte written costs more than one read, which comes from the page cache, and the disk itself is slower with many of them. So
+writing and syncing the output alone is measured before each round, and time is compared with the line
+
+    seconds = price of a GB of input × GB of all inputs + share × seconds of writing the output alone
+
+fitted to a method's merges of models of 1 GB and up (below, what every merge costs once counts). Linear means: among them, the
+merge furthest above that line is at most `--linear` times the one furthest below it. What a method reads twice counts as time
+and not as bytes. Memory is flat if no merge of any size or number takes more than `--memory` MB, its 256 MiB of blocks and the
+program. Needs numpy, torch and safetensors, to make the models.
 """
 
 import argparse
@@ -20,6 +27,7 @@ import json
 import os
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -76,12 +84,18 @@ def merge(program, method, models, work):
 def measure_size(a, size, folder, cells):
     models = make_models(folder, size, max(a.counts))
     measure.read_all([file for model in models[:2] for file in measure.tensor_files(model)])
-    for count in a.counts:
-        for method in a.methods:
-            runs = [merge(a.program, method, models[:count], folder) for _ in range(a.rounds)]
-            cell = {**measure.medians(runs), "model_bytes": measure.tensor_bytes(models[0]), "walls": [run["wall"] for run in runs]}
-            cells[method, size, count] = cell
-            print(f"{size} billion × {count}, {method}: {cell['wall']:.2f} s", file=sys.stderr)
+    model_bytes = measure.tensor_bytes(models[0])
+    runs = {(method, size, count): [] for count in a.counts for method in a.methods}
+    floors = []
+    for number in range(a.rounds):
+        floors.append(measure.write_and_sync(folder / "floor", model_bytes))
+        print(f"{size} billion, writing alone, round {number + 1}: {floors[-1]:.2f} s", file=sys.stderr)
+        for (method, _, count), own in runs.items():
+            own.append(merge(a.program, method, models[:count], folder))
+            print(f"{size} billion × {count}, {method}, round {number + 1}: {own[-1]['wall']:.2f} s", file=sys.stderr)
+    for key, own in runs.items():
+        about = {"model_bytes": model_bytes, "writing": statistics.median(floors), "walls": [run["wall"] for run in own]}
+        cells[key] = {**measure.medians(own), **about}
 
 
 def measure_all(a):
@@ -101,20 +115,36 @@ def per_gigabyte(cell):
     return cell["wall"] / (cell["read"] + cell["written"]) * 1e9
 
 
+def fit(method_cells):
+    """The price of a GB of input in seconds, the share of writing alone (least squares of relative errors), and each merge's
+    seconds over those of the line."""
+    rows = [(count * cell["model_bytes"] / 1e9, cell["writing"], cell["wall"]) for count, cell in method_cells]
+    xs, ys = [given / wall for given, _, wall in rows], [writing / wall for _, writing, wall in rows]
+    xx, xy, yy = (sum(a * b for a, b in zip(*pair)) for pair in [(xs, xs), (xs, ys), (ys, ys)])
+    determinant = xx * yy - xy * xy
+    price = (yy * sum(xs) - xy * sum(ys)) / determinant
+    share = (xx * sum(ys) - xy * sum(xs)) / determinant
+    return price, share, [wall / (price * given + share * writing) for given, writing, wall in rows]
+
+
 def verdict(a, cells):
     """Sentences, and whether all of them are good."""
     lines, is_good = [], True
     for method in a.methods:
-        own = {key: cell for key, cell in cells.items() if key[0] == method}
-        peaks = [cell["peak"] for cell in own.values()]
-        costs = [per_gigabyte(cell) for cell in own.values() if cell["model_bytes"] >= COUNTED_BYTES]
-        if len(costs) > 1:
-            cost = max(costs) / min(costs)
-            is_good &= cost <= a.flat
-            word = "flat" if cost <= a.flat else "NOT FLAT"
-            lines.append(f"`{method}`: the dearest byte costs {cost:.2f} times the cheapest ({word}, limit {a.flat:g}).")
+        own = [(count, cell) for (name, _, count), cell in cells.items() if name == method]
+        counted = [(count, cell) for count, cell in own if cell["model_bytes"] >= COUNTED_BYTES]
+        if len(counted) > 2:
+            price, share, ratios = fit(counted)
+            furthest = max(ratios) / min(ratios)
+            is_good &= furthest <= a.linear
+            word = "linear" if furthest <= a.linear else "NOT LINEAR"
+            lines.append(
+                f"`{method}`: {price:.3f} s a GB of input and {share:.2f} times writing alone; merges take {min(ratios):.2f} to "
+                f"{max(ratios):.2f} times that, {furthest:.2f} apart ({word}, limit {a.linear:g})."
+            )
         else:
-            lines.append(f"`{method}`: no two merges large enough to compare seconds a byte.")
+            lines.append(f"`{method}`: no three merges large enough to tell what a byte costs.")
+        peaks = [cell["peak"] for _, cell in own]
         is_within = max(peaks) <= a.memory * 1e6
         is_good &= is_within
         word = "within" if is_within else "ABOVE"
@@ -123,15 +153,16 @@ def verdict(a, cells):
 
 
 def report(a, cells, load):
-    head = ["method", "parameters", "models", "wall, s", "read, GB", "written, GB", "seconds a GB", "peak, MB", "anonymous, MB"]
+    head = ["method", "parameters", "models", "wall, s", "read, GB", "written, GB", "seconds a GB", "writing alone, s", "peak, MB"]
+    head += ["anonymous, MB"]
     rows = [
         [method, f"{size} billion", count, measure.spread(cell["walls"]), f"{cell['read'] / 1e9:.2f}", f"{cell['written'] / 1e9:.2f}",
-         f"{per_gigabyte(cell):.3f}", f"{cell['peak'] / 1e6:.0f}", f"{cell['anonymous'] / 1e6:.0f}"]
+         f"{per_gigabyte(cell):.3f}", f"{cell['writing']:.2f}", f"{cell['peak'] / 1e6:.0f}", f"{cell['anonymous'] / 1e6:.0f}"]
         for (method, size, count), cell in sorted(cells.items(), key=lambda item: a.methods.index(item[0][0]))
     ]  # fmt: skip
     about = (
-        f"{a.rounds} rounds, medians (lowest to highest); {os.cpu_count()} cores, load average {load:.1f} at the start. Two models of "
-        "each size are distinct, the others are links to the second."
+        f"{a.rounds} rounds, in turn, medians (lowest to highest); {os.cpu_count()} cores, load average {load:.1f} at the start. "
+        "Two models of each size are distinct, the others are links to the second."
     )
     return "\n\n".join([about, measure.table(head, rows), " ".join(verdict(a, cells)[0])])
 
@@ -206,7 +237,7 @@ def main():
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)))
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--flat", type=float, default=1.5)
+    parser.add_argument("--linear", type=float, default=1.5)
     parser.add_argument("--memory", type=float, default=330)
     parser.add_argument("--figure", type=pathlib.Path, default=pathlib.Path("docs/figures/merge_cost.svg"))
     parser.add_argument("--markdown", type=pathlib.Path, help="also write the table here")
