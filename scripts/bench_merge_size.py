@@ -11,15 +11,18 @@ wall clock over the bytes that the merge says it read and wrote.
 
 Prints a Markdown table and a verdict (exit code 1 if it is bad), and draws docs/figures/merge_cost.svg (`--figure`).
 
-A byte written costs more than one read, which comes from the page cache, and the disk itself is slower with many of them. So
-writing and syncing the output alone is measured before each round, and time is compared with the line
+Flat means: the dearest byte of a method costs at most `--flat` times the cheapest, over sizes of 1 GB a model and up (below,
+what every merge costs once counts), and no merge of any size or number takes more than `--memory` MB, its 256 MiB of
+blocks and the program.
+
+A byte written costs more than one read, which comes from the page cache, and the disk itself is slower with many of them, so
+seconds a byte also say how much of a merge is writing. Writing and syncing the output alone is therefore measured before each
+round, and a line is fitted to the same merges:
 
     seconds = price of a GB of input × GB of all inputs + share × seconds of writing the output alone
 
-fitted to a method's merges of models of 1 GB and up (below, what every merge costs once counts). Linear means: among them, the
-merge furthest above that line is at most `--linear` times the one furthest below it. What a method reads twice counts as time
-and not as bytes. Memory is flat if no merge of any size or number takes more than `--memory` MB, its 256 MiB of blocks and the
-program. Needs numpy, torch and safetensors, to make the models.
+How far apart merges are above and below it is held to the same limit. What a method reads twice counts there as time and not as
+bytes. Needs numpy, torch and safetensors, to make the models.
 """
 
 import argparse
@@ -133,17 +136,23 @@ def verdict(a, cells):
     for method in a.methods:
         own = [(count, cell) for (name, _, count), cell in cells.items() if name == method]
         counted = [(count, cell) for count, cell in own if cell["model_bytes"] >= COUNTED_BYTES]
+        if len(counted) > 1:
+            costs = [per_gigabyte(cell) for _, cell in counted]
+            cost = max(costs) / min(costs)
+            is_good &= cost <= a.flat
+            word = "flat" if cost <= a.flat else "NOT FLAT"
+            lines.append(f"`{method}`: the dearest byte costs {cost:.2f} times the cheapest ({word}, limit {a.flat:g}).")
+        else:
+            lines.append(f"`{method}`: no two merges large enough to compare seconds a byte.")
         if len(counted) > 2:
             price, share, ratios = fit(counted)
             furthest = max(ratios) / min(ratios)
-            is_good &= furthest <= a.linear
-            word = "linear" if furthest <= a.linear else "NOT LINEAR"
+            is_good &= furthest <= a.flat
+            word = "on a line" if furthest <= a.flat else "NOT ON A LINE"
             lines.append(
-                f"`{method}`: {price:.3f} s a GB of input and {share:.2f} times writing alone; merges take {min(ratios):.2f} to "
-                f"{max(ratios):.2f} times that, {furthest:.2f} apart ({word}, limit {a.linear:g})."
+                f"{price:.3f} s a GB of input and {share:.2f} times writing alone: merges take {min(ratios):.2f} to "
+                f"{max(ratios):.2f} times that, {furthest:.2f} apart ({word}, limit {a.flat:g})."
             )
-        else:
-            lines.append(f"`{method}`: no three merges large enough to tell what a byte costs.")
         peaks = [cell["peak"] for _, cell in own]
         is_within = max(peaks) <= a.memory * 1e6
         is_good &= is_within
@@ -237,7 +246,7 @@ def main():
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)))
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--linear", type=float, default=1.5)
+    parser.add_argument("--flat", type=float, default=1.5)
     parser.add_argument("--memory", type=float, default=330)
     parser.add_argument("--figure", type=pathlib.Path, default=pathlib.Path("docs/figures/merge_cost.svg"))
     parser.add_argument("--markdown", type=pathlib.Path, help="also write the table here")
